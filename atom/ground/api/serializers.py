@@ -1,0 +1,40 @@
+"""Shapes of tokens, members and audit entries at the edge."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from atom.ground.models import AccessToken, AuditEntry, Membership, Role
+
+
+class NewToken(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=100)
+    member = serializers.UUIDField(required=False)
+    scopes = serializers.ListField(child=serializers.CharField(), required=False)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+
+
+class TokenOut(serializers.ModelSerializer[AccessToken]):
+    class Meta:
+        model = AccessToken
+        fields = ["id", "name", "prefix", "scopes", "user", "expires_at", "revoked_at", "created_at"]
+
+
+class NewMember(serializers.Serializer[Any]):
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=200, write_only=True, trim_whitespace=False)
+    role = serializers.ChoiceField(choices=Role)
+
+
+class MemberOut(serializers.ModelSerializer[Membership]):
+    username = serializers.CharField(source="user.username")
+
+    class Meta:
+        model = Membership
+        fields = ["id", "username", "role", "created_at"]
+
+
+class AuditOut(serializers.ModelSerializer[AuditEntry]):
+    class Meta:
+        model = AuditEntry
+        fields = ["id", "seq", "at", "event", "actor", "entry", "hash"]

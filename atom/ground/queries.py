@@ -1,0 +1,46 @@
+"""Reads of people, tokens and the audit trail, always for somebody."""
+
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from atom.ground.errors import NotFound
+from atom.ground.models import AccessToken, AuditEntry, Membership, Workspace
+from atom.ground.principal import Principal
+
+
+def members_of(principal: Principal) -> QuerySet[Membership]:
+    return Membership.objects.filter(workspace_id=principal.workspace_id).select_related("user")
+
+
+def tokens_of(principal: Principal) -> QuerySet[AccessToken]:
+    """An owner sees the workspace's tokens, anybody else their own."""
+    tokens = AccessToken.objects.filter(workspace_id=principal.workspace_id).select_related("user")
+    return tokens if "admin" in principal.scopes else tokens.filter(user_id=principal.user_id)
+
+
+def get_token(principal: Principal, token_id: UUID) -> AccessToken:
+    found = tokens_of(principal).filter(pk=token_id).first()
+    if found is None:
+        raise NotFound("There is no such token.")
+    return found
+
+
+def audit_of(principal: Principal) -> QuerySet[AuditEntry]:
+    return AuditEntry.objects.filter(workspace_id=principal.workspace_id)
+
+
+def workspace_of(principal: Principal) -> Workspace:
+    return Workspace.objects.get(pk=principal.workspace_id)
+
+
+def member_for_token(principal: Principal, member_id: UUID | None) -> Membership:
+    """Whose token may be made: one's own, or (for an owner) that of the named member or user."""
+    members = members_of(principal)
+    if member_id is None:
+        return members.get(user_id=principal.user_id)
+    principal.require("admin")
+    found = members.filter(Q(pk=member_id) | Q(user_id=member_id)).first()
+    if found is None:
+        raise NotFound("There is no such member.")
+    return found

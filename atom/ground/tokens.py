@@ -1,0 +1,126 @@
+"""Access tokens: making, recognising, revoking."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from atom.ground import audit
+from atom.ground.errors import BadRequest, NotAuthenticated, NotFound
+from atom.ground.models import ROLE_SCOPES, AccessToken, Membership, Scope
+from atom.ground.principal import Principal
+
+PREFIX = "sk-atom-"
+# A recognised token is remembered this long, so a revocation is in force everywhere within it.
+REMEMBER_S = 1.0
+REMEMBER_MOST = 10_000
+
+_remembered: dict[str, tuple[float, Principal]] = {}
+
+
+def digest_of(secret: str) -> str:
+    """SHA-256 in hex. A token has 256 random bits, so no slow hash is needed."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@transaction.atomic
+def create_token(
+    *, membership: Membership, name: str, by: str, scopes: Iterable[str] | None = None, expires_at: datetime | None = None
+) -> tuple[AccessToken, str]:
+    """A new token of this member and its secret, which nobody can read again.
+
+    Without `scopes`: all that the member's role may. A scope beyond the role is a BadRequest.
+    """
+    allowed = ROLE_SCOPES[membership.role]
+    wanted = allowed if scopes is None else frozenset(scopes)
+    if unknown := wanted - set(Scope.values):
+        raise BadRequest(f"Unknown scope: {', '.join(sorted(unknown))}.", param="scopes")
+    if beyond := wanted - allowed:
+        raise BadRequest(f"The role {membership.role} does not have: {', '.join(sorted(beyond))}.", param="scopes")
+    secret = PREFIX + secrets.token_hex(32)
+    token = AccessToken.objects.create(
+        workspace_id=membership.workspace_id,
+        user_id=membership.user_id,
+        name=name,
+        prefix=secret[:12],
+        digest=digest_of(secret),
+        scopes=sorted(wanted),
+        expires_at=expires_at,
+    )
+    audit.append(
+        workspace_id=membership.workspace_id,
+        actor=by,
+        event="token.created",
+        details={"token": token.id, "name": name, "scopes": token.scopes, "member": membership.user_id},
+    )
+    return token, secret
+
+
+@transaction.atomic
+def revoke_token(*, token: AccessToken, by: str) -> None:
+    """Take the token back; raise NotFound when it was already."""
+    if not AccessToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+        raise NotFound("This token is already revoked.")
+    audit.append(workspace_id=token.workspace_id, actor=by, event="token.revoked", details={"token": token.id})
+    forget(token.digest)
+
+
+def forget(digest: str) -> None:
+    """Drop what this process remembers of a token: at once here, within REMEMBER_S elsewhere."""
+    _remembered.pop(digest, None)
+
+
+def recalled(secret: str) -> Principal | None:
+    """The principal of a token seen within the last second, without a query; else None."""
+    found = _remembered.get(digest_of(secret))
+    return found[1] if found and found[0] > time.monotonic() else None
+
+
+def authenticate(secret: str) -> Principal:
+    """The principal that a token stands for, or NotAuthenticated."""
+    if not secret.startswith(PREFIX):
+        raise NotAuthenticated
+    digest = digest_of(secret)
+    token = AccessToken.objects.select_related("user").filter(digest=digest).first()
+    if token is None or not token.is_usable or not token.user.is_active:
+        raise NotAuthenticated
+    membership = Membership.objects.filter(workspace_id=token.workspace_id, user_id=token.user_id).first()
+    if membership is None:
+        raise NotAuthenticated
+    principal = Principal(
+        user_id=token.user_id,
+        username=token.user.username,
+        workspace_id=token.workspace_id,
+        role=membership.role,
+        # Somebody whose role shrank keeps no more than the role has now.
+        scopes=frozenset(token.scopes) & ROLE_SCOPES[membership.role],
+        token_id=token.id,
+    )
+    if len(_remembered) >= REMEMBER_MOST:
+        _remembered.clear()
+    _remembered[digest] = (time.monotonic() + REMEMBER_S, principal)
+    return principal
+
+
+def principal_of_user(user_id: UUID) -> Principal:
+    """The principal of somebody signed in by cookie, in their first workspace; NotAuthenticated without one."""
+    membership = (
+        Membership.objects.select_related("user")
+        .filter(user_id=user_id, user__is_active=True)
+        .order_by("created_at")
+        .first()
+    )
+    if membership is None:
+        raise NotAuthenticated
+    return Principal(
+        user_id=membership.user_id,
+        username=membership.user.username,
+        workspace_id=membership.workspace_id,
+        role=membership.role,
+        scopes=ROLE_SCOPES[membership.role],
+    )
