@@ -1,0 +1,170 @@
+"""What the database keeps of a run: opened, parked, answered, ended. Every change of status is conditional."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from agents.models import OPEN_STATUSES, Agent, Message, Run, RunEvent, RunStatus, Session
+from agents.parts import request_to_json, to_json
+from agents.signals import run_ended
+from atom.ground.errors import SessionBusy
+from llm.events import Usage
+from llm.messages import Part, Request, ToolCall, ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended, as its row keeps it."""
+
+    status: str
+    provider: str = ""
+    model: str = ""
+    attempts: int = 0
+    usage: Usage = Usage()
+    cost_usd: Decimal | None = None
+    time_to_first_token_s: float | None = None
+    error_code: str = ""
+    error_message: str = ""
+    events: Sequence[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
+
+
+@transaction.atomic
+def open_run(
+    *,
+    agent: Agent,
+    user_id: UUID | None,
+    door: str,
+    model: str,
+    parts: Sequence[Part],
+    session: Session | None = None,
+) -> Run:
+    """A running run with the user's message; SessionBusy while the session has another one open."""
+    if session is not None:
+        locked = Session.objects.select_for_update().get(pk=session.pk)
+        if Run.objects.filter(session=locked, status__in=OPEN_STATUSES).exists():
+            raise SessionBusy("This session is still working on an answer.")
+        locked.updated_at = timezone.now()
+        text = next((part["text"] for part in map(to_json, parts) if part["type"] == "text"), "")
+        locked.title = locked.title or " ".join(text.split())[:80]
+        locked.save(update_fields=["updated_at", "title"])
+    run = Run.objects.create(
+        workspace_id=agent.workspace_id,
+        agent=agent,
+        session=session,
+        user_id=user_id,
+        door=door,
+        model_requested=model,
+        status=RunStatus.RUNNING,
+    )
+    add_message(run, Message.Role.USER, parts)
+    return run
+
+
+def add_message(run: Run, role: str, parts: Sequence[Part], *, is_complete: bool = True) -> Message:
+    return Message.objects.create(
+        workspace_id=run.workspace_id,
+        session_id=run.session_id,
+        run=run,
+        role=role,
+        parts=[to_json(part) for part in parts],
+        is_complete=is_complete,
+    )
+
+
+def add_round(run_id: UUID, parts: Sequence[Part], results: Sequence[ToolResult]) -> None:
+    """An assistant's message that called tools, and what those that ran gave back."""
+    with transaction.atomic():
+        run = Run.objects.get(pk=run_id)
+        add_message(run, Message.Role.ASSISTANT, parts)
+        for result in results:
+            add_message(run, Message.Role.TOOL, [result])
+
+
+def unanswered_calls(run: Run) -> set[str]:
+    """Ids of the tool calls of this run that have no result yet."""
+    called: set[str] = set()
+    answered: set[str] = set()
+    for message in run.messages.all():
+        called |= {part["id"] for part in message.parts if part["type"] == "tool_call"}
+        answered |= {part["call_id"] for part in message.parts if part["type"] == "tool_result"}
+    return called - answered
+
+
+@transaction.atomic
+def park_run(*, run_id: UUID, request: Request) -> bool:
+    """Let the run wait for its approvals. False when they were all answered meanwhile: the run goes on."""
+    run = Run.objects.select_for_update().get(pk=run_id)
+    run.parked = request_to_json(request)
+    run.status = RunStatus.WAITING_APPROVAL if unanswered_calls(run) else RunStatus.RUNNING
+    run.save(update_fields=["parked", "status"])
+    return run.status == RunStatus.WAITING_APPROVAL
+
+
+@transaction.atomic
+def answer_call(*, run_id: UUID, call_id: str, content: str) -> bool:
+    """Give a parked call its result, once. True when it was the last one: the caller goes on with the run."""
+    run = Run.objects.select_for_update().get(pk=run_id)
+    if call_id not in unanswered_calls(run):
+        return False
+    add_message(run, Message.Role.TOOL, [ToolResult(call_id, content)])
+    if run.status != RunStatus.WAITING_APPROVAL or unanswered_calls(run):
+        return False
+    run.status = RunStatus.RUNNING
+    run.save(update_fields=["status"])
+    return True
+
+
+def parked_results(run: Run) -> list[ToolResult]:
+    """The results of the run's calls, in the order in which they came."""
+    return [
+        ToolResult(part["call_id"], part["content"])
+        for message in run.messages.filter(role=Message.Role.TOOL).order_by("created_at")
+        for part in message.parts
+        if part["type"] == "tool_result"
+    ]
+
+
+@transaction.atomic
+def end_run(*, run_id: UUID, outcome: Outcome, answer: Sequence[Part]) -> Message | None:
+    """Close the run once, with its answer; None (and nothing changed) when somebody else had closed it."""
+    changed = Run.objects.filter(pk=run_id, status__in=OPEN_STATUSES).update(
+        status=outcome.status,
+        provider=outcome.provider,
+        model=outcome.model,
+        attempts=outcome.attempts,
+        input_tokens=outcome.usage.input_tokens,
+        output_tokens=outcome.usage.output_tokens,
+        cached_tokens=outcome.usage.cached_tokens,
+        reasoning_tokens=outcome.usage.reasoning_tokens,
+        cost_usd=outcome.cost_usd,
+        time_to_first_token_s=outcome.time_to_first_token_s,
+        error_code=outcome.error_code,
+        error_message=outcome.error_message,
+        parked=None,
+        ended_at=timezone.now(),
+    )
+    if not changed:
+        return None
+    run = Run.objects.get(pk=run_id)
+    RunEvent.objects.bulk_create(
+        [RunEvent(run=run, seq=seq, type=kind, data=data) for seq, kind, data in outcome.events], ignore_conflicts=True
+    )
+    message = None
+    if answer or outcome.status == RunStatus.SUCCEEDED:
+        message = add_message(run, Message.Role.ASSISTANT, answer, is_complete=outcome.status == RunStatus.SUCCEEDED)
+    transaction.on_commit(lambda: run_ended.send(sender=Run, run_id=run_id, status=outcome.status))
+    return message
+
+
+def pending_call(run: Run, call_id: str) -> ToolCall | None:
+    """The call with this id, as the model made it."""
+    for message in run.messages.filter(role=Message.Role.ASSISTANT):
+        for part in message.parts:
+            if part["type"] == "tool_call" and part["id"] == call_id:
+                return ToolCall(part["id"], part["name"], part["arguments"])
+    return None

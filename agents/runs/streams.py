@@ -1,0 +1,213 @@
+"""Run events through the store: a run's process appends, any process follows from any `seq`.
+
+One stream per run. An entry carries a batch of events as JSON lines and its id is the batch's last `seq`, so a
+cursor is simply a `seq`. A process reads all the runs it follows with one blocking call.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from uuid import UUID, uuid4
+from weakref import WeakKeyDictionary
+
+import structlog
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from agents.runs.events import Recorded, RunEnded, RunEvent, decode, encode
+from atom.ground.store import store
+
+log = structlog.get_logger(__name__)
+
+# Batches a slow follower may leave waiting before it is sent back to the store for them.
+QUEUE_BATCHES = 256
+READ_BLOCK_MS = 5_000
+# Events that may wait for the store before the run itself waits.
+UNWRITTEN_EVENTS = 2_000
+
+
+def events_key(run_id: UUID | str) -> str:
+    return f"atom:run:{run_id}:events"
+
+
+def heard_key(run_id: UUID | str) -> str:
+    """There while somebody listens to the run."""
+    return f"atom:run:{run_id}:heard"
+
+
+class RunLog:
+    """The writing end of one run's stream. The first event goes at once; while it is on its way, others gather."""
+
+    def __init__(self, run_id: UUID, *, seq: int = 0) -> None:
+        self.run_id = str(run_id)
+        self.seq = seq
+        self._waiting: list[bytes] = []
+        self._written = asyncio.Event()
+        self._written.set()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def emit(self, event: RunEvent) -> int:
+        """Give the event its `seq` and hand it to the store; waits only when the store is far behind."""
+        self.seq += 1
+        self._waiting.append(encode(self.seq, self.run_id, event))
+        self._written.clear()
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+        if len(self._waiting) > UNWRITTEN_EVENTS:
+            await self.flush()
+        return self.seq
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            seq = self.seq
+            await store().xadd(events_key(self.run_id), {"e": b"\n".join(batch)}, id=f"{seq}-0")
+        self._written.set()
+
+    async def flush(self) -> None:
+        """Wait until every event stands in the store; what the store said of the writing is raised."""
+        while not self._written.is_set():
+            if self._writer is None or self._writer.done():
+                self._writer = asyncio.create_task(self._write())
+            await self._writer
+
+    async def close(self) -> None:
+        """After the last event: keep the stream for the window in which a client may come back."""
+        await self.flush()
+        await store().expire(events_key(self.run_id), max(1, int(settings.ATOM_STREAM_WINDOW)))
+
+
+def _events(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> list[Recorded]:
+    found = (decode(line) for _, fields in entries for line in fields[b"e"].split(b"\n"))
+    return [recorded for recorded in found if recorded.seq > after]
+
+
+async def recorded_events(run_id: UUID, after: int = 0) -> list[Recorded]:
+    """Every event of the run later than `after` that the store still has."""
+    return _events(await store().xrange(events_key(run_id), min=f"({after}-0"), after)
+
+
+async def last_seq(run_id: UUID) -> int:
+    """The newest `seq` in the store; 0 when the run's stream is not (or no longer) there."""
+    found = await store().xrevrange(events_key(run_id), count=1)
+    return int(found[0][0].split(b"-")[0]) if found else 0
+
+
+class Follower:
+    """One listener's queue of batches. When it overflows the listener reads the store again from where it is."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[list[tuple[bytes, dict[bytes, bytes]]]] = asyncio.Queue(QUEUE_BATCHES)
+        self.is_behind = False
+
+    def offer(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        try:
+            self.queue.put_nowait(entries)
+        except asyncio.QueueFull:
+            self.is_behind = True
+
+
+class Reader:
+    """The reading end of one process: a single task tails the streams of all followed runs."""
+
+    def __init__(self) -> None:
+        self.followers: dict[str, set[Follower]] = {}
+        self.cursors: dict[str, int] = {}
+        self.wake_key = f"atom:reader:{uuid4()}"
+        self.wake_cursor = "0"
+        self.task: asyncio.Task[None] | None = None
+        self.marker: asyncio.Task[None] | None = None
+
+    def join(self, run_id: str, follower: Follower) -> None:
+        self.followers.setdefault(run_id, set()).add(follower)
+
+    async def tail(self, run_id: str, seq: int) -> None:
+        """Read this run from `seq` on. An earlier cursor wins: followers drop what they have already seen."""
+        if self.cursors.get(run_id, seq + 1) <= seq:
+            return
+        self.cursors[run_id] = seq
+        if self.task is None or self.task.done():
+            self.task = asyncio.create_task(self._read())
+            self.marker = asyncio.create_task(self._mark_heard())
+        # The reader may be inside a blocking call that does not know this run yet.
+        pipe = store().pipeline(transaction=False)
+        pipe.xadd(self.wake_key, {"w": b"1"}, maxlen=10)
+        pipe.expire(self.wake_key, 60)
+        pipe.set(heard_key(run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
+        await pipe.execute()
+
+    def leave(self, run_id: str, follower: Follower) -> None:
+        listening = self.followers.get(run_id, set())
+        listening.discard(follower)
+        if not listening:
+            self.followers.pop(run_id, None)
+            self.cursors.pop(run_id, None)
+
+    async def _read(self) -> None:
+        while self.followers:
+            cursors: dict[str, str] = {events_key(run): f"{seq}-0" for run, seq in self.cursors.items()}
+            try:
+                found = await store().xread({**cursors, self.wake_key: self.wake_cursor}, block=READ_BLOCK_MS)
+            except RedisError:
+                log.warning("store_unreadable", exc_info=True)
+                await asyncio.sleep(0.5)
+                continue
+            for key, entries in found:
+                self._dispatch(key.decode(), entries)
+
+    def _dispatch(self, key: str, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+        if key == self.wake_key:
+            self.wake_cursor = entries[-1][0].decode()
+            return
+        run_id = key.split(":")[2]
+        if run_id in self.cursors:
+            self.cursors[run_id] = int(entries[-1][0].split(b"-")[0])
+        for follower in self.followers.get(run_id, ()):
+            follower.offer(entries)
+
+    async def _mark_heard(self) -> None:
+        """Tell the runs' processes that somebody listens here."""
+        while self.followers:
+            pipe = store().pipeline(transaction=False)
+            for run_id in self.followers:
+                pipe.set(heard_key(run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
+            try:
+                await pipe.execute()
+            except RedisError:
+                log.warning("store_unwritable", exc_info=True)
+            await asyncio.sleep(settings.ATOM_ABANDON_AFTER / 4)
+
+
+_readers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Reader]" = WeakKeyDictionary()
+
+
+def reader() -> Reader:
+    """This event loop's reader."""
+    return _readers.setdefault(asyncio.get_running_loop(), Reader())
+
+
+async def follow(run_id: UUID, *, after: int = 0, idle_s: float = 15.0) -> AsyncIterator[Recorded | None]:
+    """Each event later than `after`, once and in order, up to and with `RunEnded`; None after `idle_s` of silence."""
+    key, follower, seq = str(run_id), Follower(), after
+    hub = reader()
+    hub.join(key, follower)
+    try:
+        follower.is_behind = True
+        while True:
+            if follower.is_behind:
+                follower.is_behind = False
+                fresh = await recorded_events(run_id, seq)
+                await hub.tail(key, fresh[-1].seq if fresh else seq)
+            else:
+                try:
+                    entries = await asyncio.wait_for(follower.queue.get(), idle_s)
+                except TimeoutError:
+                    yield None
+                    continue
+                fresh = _events(entries, seq)
+            for recorded in fresh:
+                seq = recorded.seq
+                yield recorded
+                if isinstance(recorded.event, RunEnded):
+                    return
+    finally:
+        hub.leave(key, follower)

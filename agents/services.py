@@ -1,0 +1,110 @@
+"""Writes of agents and sessions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from agents.models import Agent, AgentStatus, Maturity, Session
+from agents.tools.http import check_tool_url
+from atom.ground import audit
+from atom.ground.errors import Conflict
+from atom.ground.principal import Principal
+
+# The agent that a token without one acts as: every call is some agent's call.
+DIRECT = "direct"
+EDITABLE = frozenset({"name", "system_prompt", "models", "tools"})
+
+
+@transaction.atomic
+def create_agent(
+    *,
+    workspace_id: UUID,
+    name: str,
+    slug: str,
+    by: str,
+    system_prompt: str = "",
+    maturity: str = Maturity.STUDENT,
+    models: Sequence[str] = (),
+    tools: Sequence[Mapping[str, Any]] = (),
+    owner_id: UUID | None = None,
+) -> Agent:
+    """A new agent. A taken slug is a Conflict, a tool address that may not be called a BadRequest."""
+    for tool in tools:
+        check_tool_url(tool["url"])
+    try:
+        with transaction.atomic():
+            agent = Agent.objects.create(
+                workspace_id=workspace_id,
+                name=name,
+                slug=slug,
+                system_prompt=system_prompt,
+                maturity=maturity,
+                models=list(models),
+                tools=[dict(tool) for tool in tools],
+                owner_id=owner_id,
+            )
+    except IntegrityError as exc:
+        raise Conflict(f"There is already an agent with the slug '{slug}'.", param="slug") from exc
+    audit.append(
+        workspace_id=workspace_id,
+        actor=by,
+        event="agent.created",
+        details={"agent": agent.id, "slug": slug, "maturity": maturity},
+    )
+    return agent
+
+
+@transaction.atomic
+def update_agent(*, agent: Agent, by: str, **changes: Any) -> Agent:
+    """Change name, system prompt, models or tools; never maturity or confidence, which move by evidence."""
+    for tool in changes.get("tools", ()):
+        check_tool_url(tool["url"])
+    for name in EDITABLE & changes.keys():
+        setattr(agent, name, changes[name])
+    agent.save(update_fields=sorted(EDITABLE & changes.keys()))
+    audit.append(
+        workspace_id=agent.workspace_id,
+        actor=by,
+        event="agent.updated",
+        details={"agent": agent.id, "fields": sorted(EDITABLE & changes.keys())},
+    )
+    return agent
+
+
+@transaction.atomic
+def set_status(*, agent: Agent, status: str, reason: str, by: str) -> Agent:
+    """Pause, resume or retire. A retired agent stays retired."""
+    changed = (
+        Agent.objects.filter(pk=agent.pk).exclude(status=AgentStatus.RETIRED).update(status=status)
+    )
+    if not changed:
+        raise Conflict("This agent is retired.")
+    audit.append(
+        workspace_id=agent.workspace_id,
+        actor=by,
+        event=f"agent.{status}",
+        details={"agent": agent.id, "slug": agent.slug, "reason": reason},
+    )
+    agent.status = status
+    return agent
+
+
+def ensure_direct_agent(*, workspace_id: UUID) -> Agent:
+    """The workspace's agent `direct`: autonomous, no tools of its own, any model."""
+    found = Agent.objects.filter(workspace_id=workspace_id, slug=DIRECT).first()
+    if found is not None:
+        return found
+    try:
+        return create_agent(
+            workspace_id=workspace_id, name="Direct", slug=DIRECT, maturity=Maturity.AUTONOMOUS, by="atom"
+        )
+    except Conflict:
+        return Agent.objects.get(workspace_id=workspace_id, slug=DIRECT)
+
+
+def create_session(*, agent: Agent, principal: Principal, title: str = "") -> Session:
+    return Session.objects.create(
+        workspace_id=agent.workspace_id, agent=agent, user_id=principal.user_id, title=title[:120]
+    )
