@@ -51,10 +51,11 @@ class Agent(models.Model):
     maturity = models.CharField(max_length=10, choices=Maturity, default=Maturity.STUDENT)
     confidence = models.DecimalField(max_digits=5, decimal_places=4, default=Decimal("0.5"))
     status = models.CharField(max_length=10, choices=AgentStatus, default=AgentStatus.ACTIVE)
-    models = models.JSONField(default=list, blank=True)
     tools = models.JSONField(default=list, blank=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # Last, because from here on the name no longer means Django's module.
+    models = models.JSONField(default=list, blank=True)
 
     class Meta:
         ordering = ["name"]
