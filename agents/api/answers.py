@@ -1,0 +1,112 @@
+"""A run's answer for doors that give it as a whole, or that must know how it begins before they answer."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from agents.api.sse import KEEP_ALIVE_S
+from agents.models import RunStatus
+from agents.runs.events import ApprovalNeeded, Recorded, RunEnded, TextDelta, ThinkingDelta, ToolCall
+from agents.runs.runner import Runner
+from agents.runs.streams import follow
+from atom.ground.errors import AtomError
+
+
+class RunStopped(AtomError):
+    """The run was cancelled, terminated or interrupted before its answer was complete."""
+
+    code = "run_stopped"
+    type = "run_error"
+    status = 409
+
+
+def failure_of(runner: Runner, ended: RunEnded) -> AtomError | None:
+    """What a run that did not succeed is answered with; None for one that did."""
+    if ended.status == RunStatus.SUCCEEDED:
+        return None
+    return runner.error or RunStopped(ended.error["message"] if ended.error else "")
+
+
+def served_headers(runner: Runner) -> dict[str, str]:
+    """Who served: on every answer of `/v1` and chat."""
+    return {
+        "x-atom-run": str(runner.run_id),
+        "x-atom-provider": runner.served.provider,
+        "x-atom-model": runner.served.model,
+        "x-atom-attempts": str(max(1, runner.served.attempts) if runner.served.provider else runner.served.attempts),
+    }
+
+
+@dataclass(slots=True)
+class Whole:
+    """An answer read to its end, or to the point where it waits for a person (`approval`)."""
+
+    text: str = ""
+    thinking: str = ""
+    calls: list[ToolCall] = field(default_factory=list)
+    ended: RunEnded | None = None
+    approval: ApprovalNeeded | None = None
+
+
+class Opened:
+    """A run's events with a look at the first: a run that fails before its first word is an HTTP error."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        # A hold ends in a moment of silence: look up at least that often.
+        self._events = follow(runner.run_id, idle_s=min(KEEP_ALIVE_S, settings.ATOM_APPROVAL_HOLD))
+        self._first: list[Recorded] = []
+
+    async def begin(self) -> None:
+        """Wait for the first event that a client would see; raise what the run failed with before it."""
+        async for recorded in self._events:
+            if recorded is None:
+                continue
+            self._first.append(recorded)
+            match recorded.event:
+                case RunEnded() as ended:
+                    if error := failure_of(self.runner, ended):
+                        raise error
+                    return
+                case TextDelta() | ThinkingDelta() | ToolCall() | ApprovalNeeded():
+                    return
+                case _:
+                    pass
+
+    async def events(self) -> AsyncIterator[Recorded | None]:
+        for recorded in self._first:
+            yield recorded
+            if isinstance(recorded.event, RunEnded):
+                return
+        async for found in self._events:
+            yield found
+
+    def parks_at(self, event: ApprovalNeeded) -> bool:
+        """Whether the run leaves this process for the approval (tools that the client runs are held instead)."""
+        return event.name in self.runner.turn.own_tools
+
+    async def whole(self, *, hold: bool) -> Whole:
+        """Read on to the end; `hold` says whether to wait a while for a parked run's approval."""
+        answer = Whole()
+        wait_until: float | None = None
+        async for recorded in self.events():
+            match recorded.event if recorded else None:
+                case TextDelta(text):
+                    answer.text += text
+                case ThinkingDelta(text):
+                    answer.thinking += text
+                case ToolCall() as call:
+                    answer.calls.append(call)
+                case ApprovalNeeded() as needed if self.parks_at(needed):
+                    answer.approval = needed
+                    wait_until = time.monotonic() + (settings.ATOM_APPROVAL_HOLD if hold else 0)
+                case RunEnded() as ended:
+                    answer.ended, answer.approval = ended, None
+                    return answer
+                case _:
+                    pass
+            if wait_until is not None and time.monotonic() >= wait_until:
+                return answer
+        return answer

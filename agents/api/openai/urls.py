@@ -1,0 +1,9 @@
+from django.urls import path
+
+from agents.api.openai import views
+
+urlpatterns = [
+    path("chat/completions", views.chat_completions),
+    path("models", views.models),
+    path("models/<path:model_id>", views.model),
+]

@@ -1,0 +1,186 @@
+"""`POST /v1/chat/completions`, `GET /v1/models`: the OpenAI wire, governed."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+
+from agents import queries
+from agents.api.answers import Opened, Whole, failure_of, served_headers
+from agents.api.openai.serializers import ChatCompletion, last_user_parts, request_of
+from agents.api.sse import KEEP_ALIVE, sse_response
+from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall
+from agents.runs.start import chosen_model, start_run
+from atom.ground.api.doors import door, validated
+from atom.ground.api.errors import error_response
+from atom.ground.api.parsing import parse_object
+from atom.ground.database import in_db
+from atom.ground.errors import AtomError, ModelNotFound
+from atom.ground.principal import Principal
+from llm.queries import ServedModel, models_of
+
+log = structlog.get_logger(__name__)
+
+DONE = b"data: [DONE]\n\n"
+
+
+def pending_text(needed: ApprovalNeeded) -> str:
+    return f"approval_pending: {needed.name} waits for the approval {needed.approval_id}."
+
+
+def usage_of(ended: RunEnded | None) -> dict[str, int]:
+    usage = ended.usage if ended else {}
+    given, made = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+    return {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
+
+
+def tool_call_json(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+@door("POST", scope="chat")
+async def chat_completions(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+    body = parse_object(request.body)
+    data = validated(ChatCompletion(data=body))
+    asked = request_of(data, body)
+    agent = await in_db(queries.agent_for_model, principal, asked.model)
+    parts = last_user_parts(asked)
+    if asked.model.startswith("agent/"):
+        asked = replace(asked, model=chosen_model(agent))
+    runner = await start_run(principal=principal, agent=agent, request=asked, parts=parts, door="openai")
+    answer = Completion(Opened(runner), data)
+    try:
+        return await answer.response()
+    except AtomError as exc:
+        refused = error_response(exc)
+        for name, value in served_headers(runner).items():
+            refused[name] = value
+        return refused
+
+
+class Completion:
+    """One answer in OpenAI's shape, whole or chunk by chunk."""
+
+    def __init__(self, opened: Opened, data: dict[str, Any]) -> None:
+        self.opened = opened
+        self.is_stream: bool = data["stream"]
+        self.with_usage = bool((data.get("stream_options") or {}).get("include_usage"))
+        self.head = {"id": f"chatcmpl-{opened.runner.run_id.hex}", "created": int(time.time()), "model": data["model"]}
+        self.calls = 0
+
+    async def response(self) -> HttpResponseBase:
+        await self.opened.begin()
+        if self.is_stream:
+            return sse_response(self.chunks(), served_headers(self.opened.runner))
+        return self.whole(await self.opened.whole(hold=True))
+
+    # --- Whole -----------------------------------------------------------------------------------------
+    def whole(self, answer: Whole) -> HttpResponse:
+        if answer.ended is not None and (error := failure_of(self.opened.runner, answer.ended)):
+            raise error
+        if answer.approval is not None:
+            answer.text += pending_text(answer.approval)
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
+        if not answer.calls:
+            message["content"] = answer.text
+        else:
+            message["tool_calls"] = [tool_call_json(call) for call in answer.calls]
+        if answer.thinking:
+            message["reasoning_content"] = answer.thinking
+        reason = answer.ended.finish_reason if answer.ended else "stop"
+        body = {
+            **self.head,
+            "object": "chat.completion",
+            "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+            "usage": usage_of(answer.ended),
+        }
+        return JsonResponse(body, headers=served_headers(self.opened.runner))
+
+    # --- Chunk by chunk ----------------------------------------------------------------------------------
+    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+        return b"data: %s\n\n" % orjson.dumps({**self.head, "object": "chat.completion.chunk", "choices": [choice]})
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self.chunk({"role": "assistant"})
+        wait_until: float | None = None
+        async for recorded in self.opened.events():
+            match recorded.event if recorded else None:
+                case ApprovalNeeded() as needed:
+                    yield KEEP_ALIVE
+                    if self.opened.parks_at(needed):
+                        wait_until = time.monotonic() + settings.ATOM_APPROVAL_HOLD
+                case RunEnded() as ended:
+                    for last in self.ending(ended):
+                        yield last
+                    return
+                case None:
+                    yield KEEP_ALIVE
+                case event:
+                    if delta := self.delta(event):
+                        yield self.chunk(delta)
+            if wait_until is not None and time.monotonic() >= wait_until:
+                yield self.chunk({"content": pending_text(needed)})
+                for last in self.ending(None):
+                    yield last
+                return
+
+    def delta(self, event: object) -> dict[str, Any] | None:
+        match event:
+            case TextDelta(text):
+                return {"content": text}
+            case ThinkingDelta(text):
+                return {"reasoning_content": text}
+            case ToolCall() as call:
+                place, self.calls = self.calls, self.calls + 1
+                return {"tool_calls": [{"index": place, **tool_call_json(call)}]}
+            case _:
+                return None
+
+    def ending(self, ended: RunEnded | None) -> list[bytes]:
+        """The finish, the usage if asked for, and `[DONE]`; after a failure the error alone.
+
+        Official clients raise on the error, and would take a clean end for success.
+        """
+        error = failure_of(self.opened.runner, ended) if ended else None
+        if error is not None:
+            log.warning("stream_incomplete", run_id=str(self.opened.runner.run_id), code=error.code)
+            frames = [b"data: %s\n\n" % orjson.dumps(error.body(), default=str)]
+            return [*frames, DONE] if settings.STREAM_DONE_AFTER_ERROR else frames
+        frames = [self.chunk({}, ended.finish_reason if ended else "stop")]
+        if self.with_usage:
+            usage = {**self.head, "object": "chat.completion.chunk", "choices": [], "usage": usage_of(ended)}
+            frames.append(b"data: %s\n\n" % orjson.dumps(usage))
+        return [*frames, DONE]
+
+
+def _model_json(model: ServedModel) -> dict[str, Any]:
+    return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
+
+
+def _served(principal: Principal) -> list[ServedModel]:
+    agents = queries.agents_of(principal).filter(status="active").order_by("slug")
+    return [
+        *(ServedModel(f"agent/{agent.slug}", "atom", int(agent.created_at.timestamp())) for agent in agents),
+        *models_of(principal.workspace_id),
+    ]
+
+
+@door("GET", scope="chat")
+async def models(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+    served = await in_db(_served, principal)
+    return JsonResponse({"object": "list", "data": [_model_json(model) for model in served]})
+
+
+@door("GET", scope="chat")
+async def model(request: HttpRequest, principal: Principal, model_id: str) -> HttpResponseBase:
+    for found in await in_db(_served, principal):
+        if found.id == model_id:
+            return JsonResponse(_model_json(found))
+    raise ModelNotFound(f"There is no model '{model_id}'.", param="model")

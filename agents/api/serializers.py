@@ -1,0 +1,163 @@
+"""Shapes of agents, sessions, messages and runs at the edge."""
+
+from typing import Any
+
+from django.conf import settings
+from django.utils.text import Truncator
+from rest_framework import serializers
+
+from agents.models import Agent, Maturity, Message, Run, Session
+from atom.ground.errors import BadRequest, TooLarge
+
+
+class ToolIn(serializers.Serializer[Any]):
+    """A tool that Atom runs: the arguments go as the JSON body to `url`."""
+
+    name = serializers.RegexField(r"^[A-Za-z0-9_-]{1,64}$")
+    description = serializers.CharField(allow_blank=True, default="")
+    parameters = serializers.DictField(required=False)
+    action = serializers.CharField(max_length=100, required=False)
+    kind = serializers.ChoiceField(choices=["http"])
+    url = serializers.URLField(max_length=2000)
+    method = serializers.ChoiceField(choices=["GET", "POST", "PUT", "PATCH", "DELETE"], default="POST")
+
+
+class NewAgent(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=100)
+    slug = serializers.RegexField(r"^[a-z0-9](?:[a-z0-9_-]{0,58}[a-z0-9])?$")
+    system_prompt = serializers.CharField(allow_blank=True, default="", max_length=100_000)
+    maturity = serializers.ChoiceField(choices=Maturity, default=Maturity.STUDENT)
+    models = serializers.ListField(child=serializers.CharField(max_length=200), default=list, max_length=20)
+    tools = serializers.ListField(child=ToolIn(), default=list, max_length=100)
+
+
+class AgentChange(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=100, required=False)
+    system_prompt = serializers.CharField(allow_blank=True, required=False, max_length=100_000)
+    models = serializers.ListField(child=serializers.CharField(max_length=200), required=False, max_length=20)
+    tools = serializers.ListField(child=ToolIn(), required=False, max_length=100)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        for name in ("maturity", "confidence"):
+            if name in self.initial_data:
+                raise serializers.ValidationError({name: "This moves by evidence; it cannot be set."})
+        return attrs
+
+
+class AgentOut(serializers.ModelSerializer[Agent]):
+    confidence = serializers.FloatField()
+
+    class Meta:
+        model = Agent
+        fields = [
+            "id",
+            "slug",
+            "name",
+            "maturity",
+            "confidence",
+            "status",
+            "system_prompt",
+            "models",
+            "tools",
+            "created_at",
+        ]
+
+
+class Reason(serializers.Serializer[Any]):
+    reason = serializers.CharField(allow_blank=True, default="", max_length=2000)
+
+
+class Attachment(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=["image"])
+    url = serializers.RegexField(r"^(data:image/|https://)")
+
+
+def check_text(text: str, param: str) -> str:
+    """What a person says may not be blank, nor longer than `MAX_MESSAGE_CHARS`."""
+    if not text.strip():
+        raise BadRequest("The message is empty.", param=param)
+    if len(text) > settings.MAX_MESSAGE_CHARS:
+        raise TooLarge(f"The message is longer than {settings.MAX_MESSAGE_CHARS} characters.", param=param)
+    return text
+
+
+class ChatIn(serializers.Serializer[Any]):
+    """One turn. `context` is anything the agent should know beside the message."""
+
+    message = serializers.CharField(allow_blank=True, trim_whitespace=False)
+    session_id = serializers.UUIDField(required=False, allow_null=True)
+    stream = serializers.BooleanField(default=False)
+    model = serializers.CharField(required=False, allow_blank=True, max_length=200)
+    context = serializers.JSONField(required=False)
+    attachments = serializers.ListField(child=Attachment(), default=list, max_length=20)
+
+    def validate_message(self, message: str) -> str:
+        return check_text(message, "message")
+
+
+class NewSession(serializers.Serializer[Any]):
+    agent = serializers.CharField(max_length=60)
+    title = serializers.CharField(max_length=120, allow_blank=True, default="")
+
+
+class SessionOut(serializers.ModelSerializer[Session]):
+    agent = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    message_count = serializers.IntegerField(default=0)
+    preview = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Session
+        fields = ["id", "agent", "title", "preview", "message_count", "created_at", "updated_at"]
+
+    def get_preview(self, session: Session) -> str:
+        parts = getattr(session, "preview", None) or []
+        text = " ".join(part["text"] for part in parts if part["type"] == "text")
+        return str(Truncator(text).chars(120))
+
+
+class MessageOut(serializers.ModelSerializer[Message]):
+    content = serializers.CharField(source="text")
+
+    class Meta:
+        model = Message
+        fields = ["id", "role", "content", "parts", "is_complete", "run_id", "session_id", "created_at"]
+
+
+class RunOut(serializers.ModelSerializer[Run]):
+    agent = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
+    cost_usd = serializers.SerializerMethodField()
+    usage = serializers.SerializerMethodField()
+    error = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Run
+        fields = [
+            "id",
+            "agent",
+            "session_id",
+            "status",
+            "door",
+            "provider",
+            "model",
+            "attempts",
+            "usage",
+            "cost_usd",
+            "time_to_first_token_s",
+            "error",
+            "created_at",
+            "ended_at",
+        ]
+
+    def get_cost_usd(self, run: Run) -> str | None:
+        return None if run.cost_usd is None else format(run.cost_usd.normalize(), "f")
+
+    def get_usage(self, run: Run) -> dict[str, int]:
+        return {
+            "input_tokens": run.input_tokens,
+            "output_tokens": run.output_tokens,
+            "cached_tokens": run.cached_tokens,
+            "reasoning_tokens": run.reasoning_tokens,
+        }
+
+    def get_error(self, run: Run) -> dict[str, str] | None:
+        return {"code": run.error_code, "message": run.error_message} if run.error_code else None

@@ -1,0 +1,20 @@
+from django.urls import path
+
+from agents.api import chat, views
+from agents.models import AgentStatus
+
+urlpatterns = [
+    path("agents/", views.Agents.as_view()),
+    path("agents/<str:agent>/", views.OneAgent.as_view()),
+    path("agents/<str:agent>/chat/", chat.chat),
+    path("agents/<str:agent>/pause/", views.AgentStatusChange.as_view(status=AgentStatus.PAUSED)),
+    path("agents/<str:agent>/resume/", views.AgentStatusChange.as_view(status=AgentStatus.ACTIVE)),
+    path("agents/<str:agent>/retire/", views.AgentStatusChange.as_view(status=AgentStatus.RETIRED)),
+    path("sessions/", views.Sessions.as_view()),
+    path("sessions/<uuid:session_id>/", views.OneSession.as_view()),
+    path("sessions/<uuid:session_id>/messages/", views.SessionMessages.as_view()),
+    path("runs/", views.Runs.as_view()),
+    path("runs/<uuid:run_id>/", views.OneRun.as_view()),
+    path("runs/<uuid:run_id>/events/", chat.run_events),
+    path("runs/<uuid:run_id>/cancel/", views.CancelRun.as_view()),
+]

@@ -1,0 +1,149 @@
+"""The runs of this process: strongly held tasks with a lease in the store, reachable from every other process.
+
+A run belongs to the server, not to the request that began it. Each event loop has one `Live`; it renews the leases,
+listens for what others want of its runs, and ends runs that nobody listens to.
+"""
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Coroutine
+from typing import Protocol
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import orjson
+import structlog
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from agents.models import RunStatus
+from agents.runs.streams import heard_key
+from atom.ground.store import store, sync_store
+
+log = structlog.get_logger(__name__)
+
+# A process that died is noticed when its leases run out.
+LEASE_S = 12.0
+RENEW_S = 3.0
+CONTROL_CHANNEL = "atom:control"
+STOP_WORDS = {"cancel": RunStatus.CANCELLED, "terminate": RunStatus.TERMINATED}
+
+
+def lease_key(run_id: UUID | str) -> str:
+    return f"atom:run:{run_id}:lease"
+
+
+def stop_key(run_id: UUID | str) -> str:
+    """There while somebody wants the run stopped; read beside the control channel, which may lose a word."""
+    return f"atom:run:{run_id}:stop"
+
+
+class Stoppable(Protocol):
+    run_id: UUID
+    is_background: bool
+
+    def stop(self, status: RunStatus, *, reason: str) -> None: ...
+
+    def wake(self) -> None: ...
+
+
+class Live:
+    """What one event loop runs."""
+
+    def __init__(self) -> None:
+        self.runs: dict[UUID, tuple[Stoppable, asyncio.Task[None]]] = {}
+        self.chores: list[asyncio.Task[None]] = []
+
+    async def launch(self, run: Stoppable, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Start the run's task. Its lease and its first listener's mark stand before it begins."""
+        pipe = store().pipeline(transaction=False)
+        pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
+        pipe.set(heard_key(run.run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
+        await pipe.execute()
+        # A context of its own: the request's would tie the run's database work to the request's thread.
+        task = asyncio.create_task(work, context=contextvars.Context(), name=f"run-{run.run_id}")
+        self.runs[run.run_id] = (run, task)
+        task.add_done_callback(lambda _: self.runs.pop(run.run_id, None))
+        if not self.chores or any(chore.done() for chore in self.chores):
+            self.chores = [asyncio.create_task(self._renew()), asyncio.create_task(self._listen())]
+        return task
+
+    async def _renew(self) -> None:
+        """Keep the leases, and look for wishes and silence, while anything runs."""
+        while self.runs:
+            await asyncio.sleep(min(RENEW_S, settings.ATOM_ABANDON_AFTER / 4))
+            try:
+                await self._renew_once()
+            except RedisError:
+                log.warning("leases_not_renewed", exc_info=True)
+
+    async def _renew_once(self) -> None:
+        watched = [run for run, _ in self.runs.values()]
+        pipe = store().pipeline(transaction=False)
+        for run in watched:
+            pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
+            pipe.get(stop_key(run.run_id))
+            pipe.exists(heard_key(run.run_id))
+        answers = await pipe.execute()
+        for place, run in enumerate(watched):
+            _, stop, heard = answers[3 * place : 3 * place + 3]
+            if stop:
+                run.stop(STOP_WORDS[stop.decode()], reason="stopped")
+            elif not heard and not run.is_background:
+                run.stop(RunStatus.CANCELLED, reason="nobody was listening")
+
+    async def _listen(self) -> None:
+        """Hear what other processes want, at once."""
+        while self.runs:
+            try:
+                async with store().pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(CONTROL_CHANNEL)
+                    while self.runs:
+                        message = await channel.get_message(timeout=RENEW_S)
+                        if message is not None:
+                            self._obey(orjson.loads(message["data"]))
+            except RedisError:
+                log.warning("control_channel_lost", exc_info=True)
+                await asyncio.sleep(0.5)
+
+    def _obey(self, wish: dict[str, str]) -> None:
+        found = self.runs.get(UUID(wish["run_id"]))
+        if found is None:
+            return
+        if wish["verb"] == "wake":
+            found[0].wake()
+        else:
+            found[0].stop(STOP_WORDS[wish["verb"]], reason="stopped")
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let the runs finish; those that have not by then are interrupted, their text kept."""
+        deadline = time.monotonic() + timeout_s
+        if self.runs:
+            await asyncio.wait([task for _, task in self.runs.values()], timeout=timeout_s)
+        for run, _ in list(self.runs.values()):
+            run.stop(RunStatus.INTERRUPTED, reason="the server is stopping")
+        if self.runs:
+            await asyncio.wait([task for _, task in self.runs.values()], timeout=max(5.0, deadline - time.monotonic()))
+        for chore in self.chores:
+            chore.cancel()
+        await asyncio.gather(*self.chores, return_exceptions=True)
+
+
+_live: "WeakKeyDictionary[asyncio.AbstractEventLoop, Live]" = WeakKeyDictionary()
+
+
+def live() -> Live:
+    """This event loop's runs."""
+    return _live.setdefault(asyncio.get_running_loop(), Live())
+
+
+async def ask_to_stop(run_id: UUID, verb: str = "cancel") -> None:
+    """Tell the run's process, whichever it is, to stop it: at once by the channel, surely by the mark."""
+    await store().set(stop_key(run_id), verb, ex=60)
+    await store().publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": verb}))
+
+
+def wake(run_id: UUID) -> None:
+    """Tell a waiting run that something it waits for has changed. For sync code, after its commit."""
+    sync_store().publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": "wake"}))

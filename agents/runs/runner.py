@@ -1,0 +1,346 @@
+"""The runner: one loop of model and judged tool calls, until the model is finished."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, assert_never
+from uuid import UUID
+
+import orjson
+import structlog
+from django.conf import settings
+
+from agents import gate
+from agents.models import RunStatus
+from agents.runs import records
+from agents.runs.events import (
+    NAMES,
+    ApprovalNeeded,
+    RunEnded,
+    RunEvent,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolEnded,
+    ToolJudged,
+    ToolStarted,
+    data_of,
+)
+from agents.runs.streams import RunLog
+from agents.tools.http import HTTPTool, run_tool
+from atom.ground.database import in_db
+from atom.ground.errors import AtomError
+from llm import events as llm_events
+from llm.chat import Call
+from llm.events import Usage
+from llm.messages import Message, Part, Request, Text, ToolResult
+from llm.messages import ToolCall as ModelToolCall
+from llm.prices import cost_usd
+
+log = structlog.get_logger(__name__)
+
+# A model that has not come to an end after so many rounds of tools is going in circles.
+MAX_ROUNDS = 16
+
+
+class TooManyRounds(AtomError):
+    code = "too_many_tool_rounds"
+    status = 502
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a run is to do. Tools in `own_tools` are run by Atom, others of the request by the client."""
+
+    run_id: UUID
+    workspace_id: UUID
+    agent_id: UUID
+    user_id: UUID | None
+    request: Request
+    own_tools: dict[str, HTTPTool] = field(default_factory=dict)
+    is_background: bool = False
+
+
+class Parked(Exception):  # noqa: N818  # not an error: the run waits in the database
+    """The run waits for approvals; whoever decides the last one goes on with it."""
+
+
+@dataclass(slots=True)
+class Served:
+    """Who served so far, and what it took; doors put it into headers, the run into its row."""
+
+    provider: str = ""
+    model: str = ""
+    attempts: int = 0
+    usage: Usage = Usage()
+    cost: Decimal | None = Decimal(0)
+    first_token_s: float | None = None
+
+
+class Runner:
+    """One run in this process. `error` says why it failed, once it has."""
+
+    def __init__(self, turn: Turn, run_log: RunLog) -> None:
+        self.turn = turn
+        self.run_id = turn.run_id
+        self.is_background = turn.is_background
+        self.log = run_log
+        self.served = Served()
+        self.error: AtomError | None = None
+        self._request = turn.request
+        self._text: list[str] = []
+        self._kept: list[tuple[int, str, dict[str, Any]]] = []
+        self._finish_reason = "stop"
+        self._started = time.monotonic()
+        self._stop_as: RunStatus | None = None
+        self._stop_reason = ""
+        self.task: asyncio.Task[None] | None = None
+        self._woken = asyncio.Event()
+
+    # --- What others may do with a run -----------------------------------------------------------------
+    def stop(self, status: RunStatus, *, reason: str) -> None:
+        """End the run at the next await; what it said until now is kept."""
+        if self._stop_as is None and self.task is not None:
+            self._stop_as, self._stop_reason = status, reason
+            self.task.cancel()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def wait(self) -> None:
+        """Until the run has ended or parked. Cancelling the wait leaves the run alone."""
+        if self.task is not None:
+            await asyncio.wait([self.task])
+
+    # --- The run -----------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        """Do the turn, and leave exactly one `RunEnded`, unless the run is parked."""
+        try:
+            await self._rounds()
+        except Parked:
+            await self.log.flush()
+            return
+        except asyncio.CancelledError:
+            if self.task is not None:
+                self.task.uncancel()
+            await self._end(self._stop_as or RunStatus.INTERRUPTED)
+        except AtomError as exc:
+            self.error = exc
+            await self._end(RunStatus.FAILED)
+        except Exception:
+            log.exception("run_failed", run_id=str(self.run_id))
+            self.error = AtomError()
+            await self._end(RunStatus.FAILED)
+        else:
+            await self._end(RunStatus.SUCCEEDED)
+
+    async def _rounds(self) -> None:
+        for _ in range(MAX_ROUNDS):
+            calls = await self._ask_model()
+            if not calls:
+                return
+            said: list[Part] = [Text("".join(self._text))] if self._text else []
+            self._text = []
+            released, results, pending = await self._judge(calls)
+            if released:
+                # The client has the next word: it runs the calls and asks again with their results.
+                self._text = [part.text for part in said if isinstance(part, Text)]
+                self._finish_reason = "tool_calls"
+                return
+            await in_db(records.add_round, self.run_id, [*said, *calls], results)
+            answer = Message("assistant", (*said, *calls))
+            self._request = replace(self._request, messages=(*self._request.messages, answer))
+            if pending and await in_db(records.park_run, run_id=self.run_id, request=self._request):
+                raise Parked
+            self._request = with_results(self._request, await in_db(results_of, self.run_id))
+        raise TooManyRounds(f"The model was still calling tools after {MAX_ROUNDS} rounds.")
+
+    async def _ask_model(self) -> list[ModelToolCall]:
+        """Stream one answer to the listeners; its tool calls are kept back for judging."""
+        call = Call(workspace_id=self.turn.workspace_id, request=self._request)
+        calls: list[ModelToolCall] = []
+        try:
+            async for event in call.events():
+                self.served.provider, self.served.model = call.provider, call.model
+                match event:
+                    case llm_events.TextDelta(text):
+                        self._text.append(text)
+                        await self._emit_delta(TextDelta(text))
+                    case llm_events.ThinkingDelta(text):
+                        await self._emit_delta(ThinkingDelta(text))
+                    case llm_events.ToolCallReady(tool_call):
+                        calls.append(tool_call)
+                    case llm_events.Finished(reason, usage):
+                        self._finish_reason = reason
+                        self._account(call, usage)
+                    case _:
+                        assert_never(event)
+        finally:
+            self.served.attempts += call.attempts
+        return calls
+
+    async def _emit_delta(self, event: TextDelta | ThinkingDelta) -> None:
+        if self.served.first_token_s is None:
+            self.served.first_token_s = time.monotonic() - self._started
+        await self.log.emit(event)
+
+    async def _emit(self, event: RunEvent) -> None:
+        """An event that stays in the run's history, unlike a delta, which stays as the message's text."""
+        seq = await self.log.emit(event)
+        self._kept.append((seq, NAMES[type(event)], data_of(event)))
+
+    def _account(self, call: Call, usage: Usage) -> None:
+        was = self.served.usage
+        self.served.usage = Usage(
+            was.input_tokens + usage.input_tokens,
+            was.output_tokens + usage.output_tokens,
+            was.cached_tokens + usage.cached_tokens,
+            was.reasoning_tokens + usage.reasoning_tokens,
+        )
+        price = cost_usd(call.provider, call.model, usage)
+        unknown = price is None or self.served.cost is None
+        self.served.cost = None if unknown else (self.served.cost or Decimal(0)) + (price or Decimal(0))
+
+    # --- Tool calls ------------------------------------------------------------------------------------------
+    async def _judge(self, calls: list[ModelToolCall]) -> tuple[bool, list[ToolResult], bool]:
+        """Judge each call by itself. Gives: was any released to the client, results of ours, is any pending."""
+        released, results, pending = False, list[ToolResult](), False
+        for call in calls:
+            own = self.turn.own_tools.get(call.name)
+            verdict, arguments = await self._verdict(call, own)
+            await self._emit(ToolJudged(call.id, call.name, verdict.decision, verdict.reason))
+            if own is None:
+                released |= await self._release(call, verdict)
+            elif verdict.is_allowed:
+                results.append(await self._run_own(own, call, arguments))
+            elif verdict.approval_id is not None:
+                pending = True
+                await self._emit(ApprovalNeeded(str(verdict.approval_id), call.id, call.name, verdict.reason))
+            else:
+                results.append(ToolResult(call.id, f"Refused: {verdict.reason}"))
+        # A refusal to the client is assistant text, so the answer ends here even when no call is left.
+        return released or all(call.name not in self.turn.own_tools for call in calls), results, pending
+
+    async def _verdict(self, call: ModelToolCall, own: HTTPTool | None) -> tuple[gate.Verdict, dict[str, Any]]:
+        try:
+            arguments = orjson.loads(call.arguments or b"{}")
+        except orjson.JSONDecodeError:
+            arguments = None
+        if not isinstance(arguments, dict):
+            reason = "The arguments are not a JSON object."
+            return gate.Verdict(gate.Decision.DENY, reason, 4, rule="bad-arguments"), {}
+        action = gate.Action(
+            workspace_id=self.turn.workspace_id,
+            agent_id=self.turn.agent_id,
+            user_id=self.turn.user_id,
+            run_id=self.run_id,
+            name=own.action if own else call.name,
+            arguments=arguments,
+            tool=call.name,
+            call_id=call.id,
+            is_run_by_atom=own is not None,
+        )
+        return await gate.judge(action), arguments
+
+    async def _run_own(self, tool: HTTPTool, call: ModelToolCall, arguments: dict[str, Any]) -> ToolResult:
+        await self._emit(ToolStarted(call.id, call.name))
+        try:
+            result, ok = await run_tool(tool, arguments, key=f"{self.run_id}:{call.id}"), True
+        except AtomError as exc:
+            result, ok = exc.message, False
+        await self._emit(ToolEnded(call.id, call.name, ok, result))
+        return ToolResult(call.id, result)
+
+    async def _release(self, call: ModelToolCall, verdict: gate.Verdict) -> bool:
+        """Let the client have the call, or put words in its place. True when it was released."""
+        if verdict.is_allowed:
+            await self._emit(ToolCall(call.id, call.name, call.arguments))
+            return True
+        if verdict.approval_id is None:
+            await self._say(f"The call to {call.name} was refused: {verdict.reason}")
+            return False
+        await self._emit(ApprovalNeeded(str(verdict.approval_id), call.id, call.name, verdict.reason))
+        answer = await self._hold(verdict.approval_id)
+        if answer.status == "approved":
+            await self._emit(ToolCall(call.id, call.name, orjson.dumps(answer.arguments).decode()))
+            return True
+        if answer.status == "pending":
+            await self._say(f"approval_pending: {call.name} waits for the approval {verdict.approval_id}.")
+        else:
+            await self._say(f"The call to {call.name} was refused: {answer.reason}")
+        return False
+
+    async def _hold(self, approval_id: UUID) -> gate.Answer:
+        """Wait for the approval of a call that the client runs, as long as a request may be held."""
+        deadline = time.monotonic() + settings.ATOM_APPROVAL_HOLD
+        while True:
+            self._woken.clear()
+            answer = await gate.gate().take(approval_id)
+            left = deadline - time.monotonic()
+            if answer.status != "pending" or left <= 0:
+                return answer
+            try:
+                # The wake-up can be lost with the store's connection: look again after 2 s at the latest.
+                await asyncio.wait_for(self._woken.wait(), min(left, 2.0))
+            except TimeoutError:
+                continue
+
+    async def _say(self, text: str) -> None:
+        text = f"\n{text}" if self._text else text
+        self._text.append(text)
+        await self.log.emit(TextDelta(text))
+
+    # --- The end -----------------------------------------------------------------------------------------------
+    async def _end(self, status: RunStatus) -> None:
+        """Write the run down, then tell the listeners: what they read after the end is already there."""
+        served, usage = self.served, self.served.usage
+        error = self.error.body()["error"] if self.error else None
+        if error is None and status != RunStatus.SUCCEEDED:
+            error = {"message": f"The run ended early: {self._stop_reason or status}.", "code": str(status)}
+            error["type"] = "run_ended"
+        outcome = records.Outcome(
+            status=status,
+            provider=served.provider,
+            model=served.model,
+            attempts=served.attempts,
+            usage=usage,
+            cost_usd=served.cost,
+            time_to_first_token_s=served.first_token_s,
+            error_code=error["code"] if error else "",
+            error_message=error["message"] if error else "",
+            events=self._kept,
+        )
+        answer: list[Part] = [Text("".join(self._text))] if self._text else []
+        message_id: str | None = None
+        try:
+            message = await in_db(records.end_run, run_id=self.run_id, outcome=outcome, answer=answer)
+            message_id = str(message.id) if message else None
+        except Exception:
+            # The listeners are told all the same; the sweep over lost runs will close the row.
+            log.exception("run_not_recorded", run_id=str(self.run_id))
+        ended = RunEnded(
+            status=status,
+            error=error,
+            message_id=message_id,
+            finish_reason=self._finish_reason,
+            usage={"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens},
+            cost_usd=None if served.cost is None else str(served.cost),
+            provider=served.provider,
+            model=served.model,
+        )
+        await self.log.emit(ended)
+        await self.log.close()
+
+
+def with_results(request: Request, results: list[ToolResult]) -> Request:
+    """The request with the results of its last calls that it does not have yet."""
+    known = {
+        part.call_id for message in request.messages for part in message.parts if isinstance(part, ToolResult)
+    }
+    fresh = tuple(Message("tool", (result,)) for result in results if result.call_id not in known)
+    return replace(request, messages=(*request.messages, *fresh))
+
+
+def results_of(run_id: UUID) -> list[ToolResult]:
+    return records.parked_results(records.Run.objects.get(pk=run_id))

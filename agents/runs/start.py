@@ -1,0 +1,196 @@
+"""Beginning, going on with, and stopping runs: what doors and upper rooms call."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from agents import gate, queries
+from agents.models import Agent, AgentStatus, Message, Run, RunStatus, Session
+from agents.parts import message_from, request_from_json
+from agents.runs import records
+from agents.runs.events import RunEnded
+from agents.runs.live import ask_to_stop, live
+from agents.runs.runner import Runner, Turn, with_results
+from agents.runs.streams import RunLog, last_seq
+from agents.tools.http import HTTPTool
+from atom.ground.database import in_db
+from atom.ground.errors import AgentPaused, BlockedByPolicy, Conflict
+from atom.ground.principal import Principal
+from llm.messages import Message as ModelMessage
+from llm.messages import Part, Request, Text, Tool, ToolCall, ToolResult
+
+# What an agent without a list of models, asked for none, is served by.
+ANY_MODEL = "auto"
+# The action that a turn of conversation is judged as.
+CHAT = "chat"
+
+
+async def start_run(
+    *,
+    principal: Principal,
+    agent: Agent,
+    request: Request,
+    parts: Sequence[Part],
+    door: str,
+    session: Session | None = None,
+    is_background: bool = False,
+) -> Runner:
+    """Judge the turn, open its run, and start it in this process.
+
+    `parts` is the user's message as it is kept; `request` all that the model is sent, without the agent's own
+    prompt and tools. Raises AgentPaused, BlockedByPolicy, SessionBusy.
+    """
+    await _may_chat(principal, agent)
+    run = await in_db(
+        records.open_run,
+        agent=agent,
+        user_id=principal.user_id,
+        door=door,
+        model=request.model,
+        parts=parts,
+        session=session,
+    )
+    turn = _turn(run, agent, _as_agent(agent, request), is_background=is_background)
+    return await _launch(turn, RunLog(run.id))
+
+
+async def start_chat(
+    *,
+    principal: Principal,
+    agent: Agent,
+    session: Session,
+    parts: Sequence[Part],
+    door: str,
+    model: str = "",
+    is_background: bool = False,
+) -> Runner:
+    """The next turn of a conversation that Atom keeps."""
+    history = await in_db(history_of, session)
+    messages = (*history, ModelMessage("user", tuple(parts)))
+    return await start_run(
+        principal=principal,
+        agent=agent,
+        request=Request(model=model or chosen_model(agent), messages=messages),
+        parts=parts,
+        door=door,
+        session=session,
+        is_background=is_background,
+    )
+
+
+def chosen_model(agent: Agent) -> str:
+    """The first model of the agent's list."""
+    return str(agent.models[0]) if agent.models else ANY_MODEL
+
+
+async def go_on(run_id: UUID) -> None:
+    """Go on, in this process, with a run whose approvals are all decided; returns when it ends or parks again."""
+    run, turn = await in_db(_parked_turn, run_id)
+    runner = await _launch(turn, RunLog(run.id, seq=await last_seq(run.id)))
+    await runner.wait()
+
+
+async def cancel_run(run: Run, verb: str = "cancel") -> None:
+    """Stop the run wherever it is; Conflict when it has ended."""
+    if not run.is_open:
+        raise Conflict("This run has ended already.")
+    if run.status != RunStatus.WAITING_APPROVAL:
+        await ask_to_stop(run.id, verb)
+        return
+    outcome = records.Outcome(
+        status=RunStatus.CANCELLED, error_code="cancelled", error_message="The run was cancelled while it waited."
+    )
+    await close_run(run.id, outcome, answer=())
+
+
+async def close_run(run_id: UUID, outcome: records.Outcome, answer: Sequence[Part]) -> bool:
+    """End a run that no process has: its row, then its stream. False when somebody else was quicker."""
+    had = await in_db(records.end_run, run_id=run_id, outcome=outcome, answer=answer)
+    run = await in_db(Run.objects.get, pk=run_id)
+    if run.status != outcome.status:
+        return False
+    run_log = RunLog(run_id, seq=await last_seq(run_id))
+    error = {"message": outcome.error_message, "type": "run_ended", "code": outcome.error_code}
+    await run_log.emit(RunEnded(status=outcome.status, error=error, message_id=str(had.id) if had else None))
+    await run_log.close()
+    return True
+
+
+async def _may_chat(principal: Principal, agent: Agent) -> None:
+    if agent.status != AgentStatus.ACTIVE:
+        raise AgentPaused(f"The agent {agent.slug} is {agent.status}.")
+    verdict = await gate.judge(
+        gate.Action(
+            workspace_id=agent.workspace_id,
+            agent_id=agent.id,
+            user_id=principal.user_id,
+            name=CHAT,
+            arguments={},
+        )
+    )
+    if not verdict.is_allowed:
+        raise BlockedByPolicy(verdict.reason)
+
+
+def _own_tools(agent: Agent) -> dict[str, HTTPTool]:
+    return {tool.name: tool for tool in map(HTTPTool.from_json, agent.tools)}
+
+
+def _as_agent(agent: Agent, request: Request) -> Request:
+    """The request with the agent's prompt before it and the agent's tools beside the client's."""
+    own = _own_tools(agent)
+    prompt = [ModelMessage("system", (Text(agent.system_prompt),))] if agent.system_prompt else []
+    tools = [Tool(tool.name, tool.description, tool.parameters) for tool in own.values()]
+    theirs = [tool for tool in request.tools if tool.name not in own]
+    return replace(request, messages=(*prompt, *request.messages), tools=(*tools, *theirs))
+
+
+def _turn(run: Run, agent: Agent, request: Request, *, is_background: bool) -> Turn:
+    return Turn(
+        run_id=run.id,
+        workspace_id=run.workspace_id,
+        agent_id=agent.id,
+        user_id=run.user_id,
+        request=request,
+        own_tools=_own_tools(agent),
+        is_background=is_background,
+    )
+
+
+async def _launch(turn: Turn, run_log: RunLog) -> Runner:
+    runner = Runner(turn, run_log)
+    runner.task = await live().launch(runner, runner.run())
+    return runner
+
+
+def _parked_turn(run_id: UUID) -> tuple[Run, Turn]:
+    run = Run.objects.select_related("agent").get(pk=run_id)
+    if run.parked is None:
+        raise Conflict("This run does not wait for anything.")
+    request = with_results(request_from_json(run.parked), records.parked_results(run))
+    # People were asked in their own time: nobody needs to be listening now.
+    return run, _turn(run, run.agent, request, is_background=True)
+
+
+def history_of(session: Session) -> list[ModelMessage]:
+    """The session's messages as a model takes them: every tool call followed by a result."""
+    found: list[ModelMessage] = []
+    open_calls: dict[str, None] = {}
+    for row in queries.messages_of(session):
+        message = message_from(row.role, row.parts)
+        if row.role != Message.Role.TOOL:
+            found.extend(_not_run(open_calls))
+        for part in message.parts:
+            if isinstance(part, ToolCall):
+                open_calls[part.id] = None
+            elif isinstance(part, ToolResult):
+                open_calls.pop(part.call_id, None)
+        found.append(message)
+    return [*found, *_not_run(open_calls)]
+
+
+def _not_run(open_calls: dict[str, None]) -> list[ModelMessage]:
+    """Results for calls that never got one, because their run was stopped."""
+    made = [ModelMessage("tool", (ToolResult(call_id, "This call was not run."),)) for call_id in open_calls]
+    open_calls.clear()
+    return made
