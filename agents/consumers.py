@@ -68,9 +68,7 @@ class ChatConsumer(GovernedSocket):
                 wanted = validated(RunCancel(data=frame))
                 await cancel_run(await in_db(queries.get_run, self.principal, wanted["run_id"]))
             case _:
-                raise BadRequest(
-                    "The frame's type must be message.create, run.resume or run.cancel.", param="type"
-                )
+                raise BadRequest("The frame's type must be message.create, run.resume or run.cancel.", param="type")
 
     async def _create(self, wanted: dict[str, Any]) -> None:
         session_id = wanted.get("session_id")
@@ -91,7 +89,12 @@ class ChatConsumer(GovernedSocket):
             door="websocket",
             model=wanted.get("model", ""),
         )
-        accepted = {"type": "message.accepted", "run_id": runner.run_id, "session_id": session.id, "agent": agent.slug}
+        accepted = {
+            "type": "message.accepted",
+            "run_id": runner.run_id,
+            "session_id": session.id,
+            "agent": agent.slug,
+        }
         await self.send_json(accepted)
         self._follow(runner.run_id, 0)
 

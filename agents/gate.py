@@ -93,5 +93,8 @@ async def judge(action: Action) -> Verdict:
     except Exception:
         log.exception("gate_failed", action=action.name, agent=str(action.agent_id))
         return Verdict(
-            Decision.DENY, "The action could not be judged because of an internal error.", 4, rule="gate-error"
+            Decision.DENY,
+            "The action could not be judged because of an internal error.",
+            4,
+            rule="gate-error",
         )

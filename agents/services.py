@@ -76,9 +76,7 @@ def update_agent(*, agent: Agent, by: str, **changes: Any) -> Agent:
 @transaction.atomic
 def set_status(*, agent: Agent, status: str, reason: str, by: str) -> Agent:
     """Pause, resume or retire. A retired agent stays retired."""
-    changed = (
-        Agent.objects.filter(pk=agent.pk).exclude(status=AgentStatus.RETIRED).update(status=status)
-    )
+    changed = Agent.objects.filter(pk=agent.pk).exclude(status=AgentStatus.RETIRED).update(status=status)
     if not changed:
         raise Conflict("This agent is retired.")
     audit.append(

@@ -18,7 +18,16 @@ environ.Env.read_env(BASE_DIR / ".env")
 
 def boolean(name: str, default: bool) -> bool:
     """True or false as people write them; anything else is refused (environ takes a typo for False)."""
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    words = {
+        "true": True,
+        "1": True,
+        "yes": True,
+        "on": True,
+        "false": False,
+        "0": False,
+        "no": False,
+        "off": False,
+    }
     value = env.str(name, default="").strip().lower()
     if not value:
         return default
@@ -155,7 +164,13 @@ DATABASES: dict[str, dict[str, Any]]
 if env.str("DATABASE_URL", default=""):
     DATABASES = {"default": {**env.db("DATABASE_URL"), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
 else:
-    DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ATOM_HOME / "atom.sqlite3", "CONN_MAX_AGE": 60}}
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": ATOM_HOME / "atom.sqlite3",
+            "CONN_MAX_AGE": 60,
+        }
+    }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # IMMEDIATE takes the write lock at the start: a transaction never dies half-way with "database is locked".
     DATABASES["default"]["OPTIONS"] = {
@@ -216,7 +231,10 @@ REST_FRAMEWORK = {
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
-LOGGING = logging_config(json=PRODUCTION or boolean("ATOM_LOG_JSON", default=False), level=env.str("ATOM_LOG_LEVEL", default="INFO"))
+LOGGING = logging_config(
+    json=PRODUCTION or boolean("ATOM_LOG_JSON", default=False),
+    level=env.str("ATOM_LOG_LEVEL", default="INFO"),
+)
 LOGGING_CONFIG = "logging.config.dictConfig"
 
 UNFOLD: dict[str, Any] = {

@@ -18,6 +18,9 @@ class Usage:
     reasoning_tokens: int = 0
 
 
+NO_USAGE = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     text: str

@@ -73,7 +73,12 @@ def _answer(runner: Runner, session: Session, answer: Whole) -> HttpResponse:
     body: dict[str, Any] = {"run_id": str(runner.run_id), "session_id": str(session.id)}
     if answer.approval is not None:
         needed = answer.approval
-        approval = {"id": needed.approval_id, "status": "pending", "tool": needed.name, "reason": needed.reason}
+        approval = {
+            "id": needed.approval_id,
+            "status": "pending",
+            "tool": needed.name,
+            "reason": needed.reason,
+        }
         return JsonResponse({**body, "status": "waiting_approval", "approval": approval}, status=202)
     if answer.ended is None:
         raise RuntimeError("a run's events ended without its end")

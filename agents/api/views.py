@@ -69,9 +69,7 @@ class AgentStatusChange(APIView):
         found = queries.get_agent(who(request), agent)
         data = Reason(data=request.data)
         data.is_valid(raise_exception=True)
-        changed = services.set_status(
-            agent=found, status=self.status, by=who(request).username, **data.validated_data
-        )
+        changed = services.set_status(agent=found, status=self.status, by=who(request).username, **data.validated_data)
         return Response(AgentOut(changed).data)
 
 
@@ -93,9 +91,7 @@ class Sessions(generics.ListAPIView[Session]):
         data = NewSession(data=request.data)
         data.is_valid(raise_exception=True)
         agent = queries.get_agent(who(request), data.validated_data["agent"])
-        session = services.create_session(
-            agent=agent, principal=who(request), title=data.validated_data["title"]
-        )
+        session = services.create_session(agent=agent, principal=who(request), title=data.validated_data["title"])
         return Response(SessionOut(session).data, status=201)
 
 

@@ -82,15 +82,7 @@ class RunEnded:
 
 
 RunEvent: TypeAlias = (
-    TextDelta
-    | ThinkingDelta
-    | ToolCall
-    | ToolJudged
-    | ToolStarted
-    | ToolEnded
-    | ApprovalNeeded
-    | Corrected
-    | RunEnded
+    TextDelta | ThinkingDelta | ToolCall | ToolJudged | ToolStarted | ToolEnded | ApprovalNeeded | Corrected | RunEnded
 )
 
 

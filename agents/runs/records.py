@@ -13,7 +13,7 @@ from agents.models import OPEN_STATUSES, Agent, Message, Run, RunEvent, RunStatu
 from agents.parts import request_to_json, to_json
 from agents.signals import run_ended
 from atom.ground.errors import SessionBusy
-from llm.events import Usage
+from llm.events import NO_USAGE, Usage
 from llm.messages import Part, Request, ToolCall, ToolResult
 
 
@@ -25,7 +25,7 @@ class Outcome:
     provider: str = ""
     model: str = ""
     attempts: int = 0
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     cost_usd: Decimal | None = None
     time_to_first_token_s: float | None = None
     error_code: str = ""
@@ -152,7 +152,8 @@ def end_run(*, run_id: UUID, outcome: Outcome, answer: Sequence[Part]) -> Messag
         return None
     run = Run.objects.get(pk=run_id)
     RunEvent.objects.bulk_create(
-        [RunEvent(run=run, seq=seq, type=kind, data=data) for seq, kind, data in outcome.events], ignore_conflicts=True
+        [RunEvent(run=run, seq=seq, type=kind, data=data) for seq, kind, data in outcome.events],
+        ignore_conflicts=True,
     )
     message = None
     if answer or outcome.status == RunStatus.SUCCEEDED:

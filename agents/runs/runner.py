@@ -10,6 +10,8 @@ from uuid import UUID
 import orjson
 import structlog
 from django.conf import settings
+from llm.chat import Call
+from llm.prices import cost_usd
 
 from agents import gate
 from agents.models import RunStatus
@@ -32,11 +34,9 @@ from agents.tools.http import HTTPTool, run_tool
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
 from llm import events as llm_events
-from llm.chat import Call
-from llm.events import Usage
+from llm.events import NO_USAGE, Usage
 from llm.messages import Message, Part, Request, Text, ToolResult
 from llm.messages import ToolCall as ModelToolCall
-from llm.prices import cost_usd
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class Turn:
     is_background: bool = False
 
 
-class Parked(Exception):  # noqa: N818  # not an error: the run waits in the database
+class Parked(Exception):  # not an error: the run waits in the database
     """The run waits for approvals; whoever decides the last one goes on with it."""
 
 
@@ -73,7 +73,7 @@ class Served:
     provider: str = ""
     model: str = ""
     attempts: int = 0
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     cost: Decimal | None = Decimal(0)
     first_token_s: float | None = None
 
@@ -335,9 +335,7 @@ class Runner:
 
 def with_results(request: Request, results: list[ToolResult]) -> Request:
     """The request with the results of its last calls that it does not have yet."""
-    known = {
-        part.call_id for message in request.messages for part in message.parts if isinstance(part, ToolResult)
-    }
+    known = {part.call_id for message in request.messages for part in message.parts if isinstance(part, ToolResult)}
     fresh = tuple(Message("tool", (result,)) for result in results if result.call_id not in known)
     return replace(request, messages=(*request.messages, *fresh))
 

@@ -98,7 +98,9 @@ async def cancel_run(run: Run, verb: str = "cancel") -> None:
         await ask_to_stop(run.id, verb)
         return
     outcome = records.Outcome(
-        status=RunStatus.CANCELLED, error_code="cancelled", error_message="The run was cancelled while it waited."
+        status=RunStatus.CANCELLED,
+        error_code="cancelled",
+        error_message="The run was cancelled while it waited.",
     )
     await close_run(run.id, outcome, answer=())
 

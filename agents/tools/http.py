@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from atom.ground.http import build_client, guard
 from django.conf import settings
 
 from atom.ground.errors import AtomError
-from atom.ground.http import build_client, guard
 
 # A tool's answer is read by a model: more than this would only fill its context.
 MAX_RESULT_CHARS = 100_000
@@ -48,8 +48,9 @@ def check_tool_url(url: str) -> None:
 
 
 async def run_tool(tool: HTTPTool, arguments: dict[str, Any], *, key: str) -> str:
-    """Call the tool and give back its answer's text. `key` goes along as Idempotency-Key: a repetition is the same call.
+    """Call the tool and give back its answer's text.
 
+    `key` goes along as Idempotency-Key, so that a repetition is the same call.
     Raises ToolFailed in our words: no connection, a time-out, or a status that is not 2xx.
     """
     check_tool_url(tool.url)
@@ -58,9 +59,7 @@ async def run_tool(tool: HTTPTool, arguments: dict[str, Any], *, key: str) -> st
             if tool.method == "GET":
                 answer = await client.get(tool.url, params=arguments, headers={"Idempotency-Key": key})
             else:
-                answer = await client.request(
-                    tool.method, tool.url, json=arguments, headers={"Idempotency-Key": key}
-                )
+                answer = await client.request(tool.method, tool.url, json=arguments, headers={"Idempotency-Key": key})
         except httpx.TimeoutException as exc:
             raise ToolFailed(f"The tool {tool.name} did not answer within {TIMEOUT_S:g} s.") from exc
         except httpx.HTTPError as exc:

@@ -1,159 +1,246 @@
-"""The admin's ground: every page shows one workspace only, and scopes say who may do what."""
+"""People, workspaces, tokens and the audit trail in the admin. `WorkspaceAdmin` is the base of every room's pages."""
 
+import json
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.options import BaseModelAdmin
-from django.contrib.auth.models import Group
-from django.core.exceptions import FieldDoesNotExist, PermissionDenied
-from django.db import models
-from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from unfold.admin import ModelAdmin
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultiple,
+    UnfoldAdminPasswordInput,
+    UnfoldAdminTextInputWidget,
+)
 
-from atom.ground.errors import AtomError, NotAuthenticated
-from atom.ground.models import User, Workspace
-from atom.ground.principal import Principal
-from atom.ground.tokens import principal_of_user
+from atom.ground import queries, services, tokens
+from atom.ground.display import data_html, moment_html
+from atom.ground.errors import NotFound
+from atom.ground.models import ROLE_SCOPES, AccessToken, AuditEntry, Membership, Role, Scope, Workspace
+from atom.ground.workspace_admin import WorkspaceAdmin, WorkspaceRelatedFilter, principal_of, principal_or_none
 
-# Unfold has no page for it and Atom no use: roles and scopes decide.
-admin.site.unregister(Group)
+__all__ = ["WorkspaceAdmin", "WorkspaceRelatedFilter", "principal_of", "principal_or_none"]
+
+# Where the request keeps a new token's secret until its page is written; headers' names start with HTTP_.
+NEW_TOKEN = "atom.new_token"
 
 
-def principal_or_none(request: HttpRequest) -> Principal | None:
-    """Who looks at this page, asked once per request; None without a workspace."""
-    if not hasattr(request, "atom_principal"):
+class NewTokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """A name, and what the token may be used for: no more than its owner may."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=Scope,
+        widget=UnfoldAdminCheckboxSelectMultiple,
+        help_text="A token never has more than its person's role allows.",
+    )
+
+    class Meta:
+        model = AccessToken
+        fields = ["name", "scopes", "expires_at"]
+
+
+@admin.register(AccessToken)
+class AccessTokenAdmin(WorkspaceAdmin):
+    """One's own tokens (an owner: all): made here, shown once, revoked here."""
+
+    view_scope = add_scope = "chat"
+    form = NewTokenForm
+    list_display = ["name", "shown_prefix", "user", "shown_scopes", "state", "expires", "created"]
+    list_filter = ["user", ("revoked_at", admin.EmptyFieldListFilter)]
+    search_fields = ["name", "prefix", "user__username"]
+    fields = ["name", "scopes", "expires_at"]
+    actions = ["revoke"]
+    actions_detail = ["revoke_one"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AccessToken]:
+        return queries.tokens_of(self.principal(request))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        if obj is None:
+            return ["name", "scopes", "expires_at"]
+        return ["name", "shown_prefix", "user", "shown_scopes", "state", "expires", "created"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        return self.get_fields(request, obj) if obj is not None else []
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        if "scopes" in form.base_fields:
+            allowed = ROLE_SCOPES[self.principal(request).role]
+            choices = [choice for choice in Scope.choices if choice[0] in allowed]
+            form.base_fields["scopes"].choices = choices
+            form.base_fields["scopes"].initial = [value for value, _ in choices]
+        return form
+
+    def save_model(self, request: HttpRequest, obj: AccessToken, form: Any, change: bool) -> None:
+        principal = self.principal(request)
+        token, secret = tokens.create_token(
+            membership=queries.member_for_token(principal, None), by=principal.username, **form.cleaned_data
+        )
+        obj.__dict__.update(token.__dict__)
+        request.META[NEW_TOKEN] = secret
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        """The secret, on this page and never again: it travels through no cookie and no redirect."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Your new token",
+            "opts": self.opts,
+            "token": obj,
+            "secret": request.META[NEW_TOKEN],
+        }
+        answer = TemplateResponse(request, "admin/ground/accesstoken/created.html", context)
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+    @action(description="Revoke selected tokens", permissions=["view"])
+    def revoke(self, request: HttpRequest, chosen: QuerySet[AccessToken]) -> None:
+        revoked = sum(self._revoke(request, token) for token in chosen)
+        messages.success(request, f"{revoked} {'token' if revoked == 1 else 'tokens'} revoked.")
+
+    @action(description="Revoke", permissions=["view"], variant=ActionVariant.DANGER, url_path="revoke")
+    def revoke_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks first: a visit to the address alone changes nothing."""
+        token = self.get_object(request, object_id)
+        if token is None:
+            raise Http404
+        if request.method == "POST":
+            if self._revoke(request, token):
+                messages.success(request, f"{token.name} is revoked.")
+            return HttpResponseRedirect(reverse("admin:ground_accesstoken_changelist"))
+        context = {**self.admin_site.each_context(request), "title": "Revoke this token?", "opts": self.opts}
+        return TemplateResponse(request, "admin/ground/accesstoken/revoke.html", {**context, "token": token})
+
+    def _revoke(self, request: HttpRequest, token: AccessToken) -> bool:
         try:
-            found = principal_of_user(cast(User, request.user).pk) if request.user.is_authenticated else None
-        except NotAuthenticated:
-            found = None
-        request.atom_principal = found  # type: ignore[attr-defined]
-    return cast(Principal | None, request.atom_principal)
+            tokens.revoke_token(token=token, by=self.principal(request).username)
+        except NotFound:
+            return False
+        return True
+
+    @display(description="Starts with")
+    def shown_prefix(self, token: AccessToken) -> SafeString:
+        return format_html("<code>{}…</code>", token.prefix)
+
+    @display(description="Scopes")
+    def shown_scopes(self, token: AccessToken) -> str:
+        return ", ".join(token.scopes)
+
+    @display(description="State", label={"usable": "success", "expired": "warning", "revoked": "danger"})
+    def state(self, token: AccessToken) -> str:
+        if token.is_revoked:
+            return "revoked"
+        return "usable" if token.is_usable else "expired"
+
+    @display(description="Expires", ordering="expires_at")
+    def expires(self, token: AccessToken) -> str:
+        return moment_html(token.expires_at) if token.expires_at else "never"
+
+    @display(description="Created", ordering="created_at")
+    def created(self, token: AccessToken) -> SafeString:
+        return moment_html(token.created_at)
 
 
-def principal_of(request: HttpRequest) -> Principal:
-    """Who looks at this page; PermissionDenied without a workspace."""
-    found = principal_or_none(request)
-    if found is None:
-        raise PermissionDenied
-    return found
+class NewMemberForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    username = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
+    password = forms.CharField(
+        max_length=200, strip=False, widget=UnfoldAdminPasswordInput(attrs={"autocomplete": "new-password"})
+    )
+
+    class Meta:
+        model = Membership
+        fields = ["role"]
 
 
-def visible(rows: QuerySet[Any], principal: Principal) -> QuerySet[Any]:
-    """The rows of a related table in the principal's workspace; none if they have no workspace."""
-    if rows.model is User:
-        return rows.filter(memberships__workspace_id=principal.workspace_id)
-    if rows.model is Workspace:
-        return rows.filter(pk=principal.workspace_id)
-    try:
-        rows.model._meta.get_field("workspace")
-    except FieldDoesNotExist:
-        return rows.none()
-    return rows.filter(workspace_id=principal.workspace_id)
+@admin.register(Membership)
+class MembershipAdmin(WorkspaceAdmin):
+    """Who belongs to the workspace, and as what. New people are added with a first password."""
+
+    add_scope = "admin"
+    form = NewMemberForm
+    list_display = ["person", "shown_role", "since"]
+    list_filter = ["role"]
+    search_fields = ["user__username", "user__email"]
+    list_select_related = ["user"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        return ["username", "password", "role"] if obj is None else ["user", "role", "since"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        return [] if obj is None else ["user", "role", "since"]
+
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        principal = self.principal(request)
+        workspace = queries.workspace_of(principal)
+        member = services.add_member(workspace=workspace, by=principal.username, **form.cleaned_data)
+        obj.__dict__.update(member.__dict__)
+
+    @display(description="Person", ordering="user__username")
+    def person(self, member: Membership) -> str:
+        return member.user.get_full_name() or member.user.username
+
+    @display(
+        description="Role",
+        ordering="role",
+        label={Role.OWNER: "primary", Role.APPROVER: "info", Role.OPERATOR: "warning", Role.MEMBER: ""},
+    )
+    def shown_role(self, member: Membership) -> tuple[str, str]:
+        return member.role, member.get_role_display()
+
+    @display(description="Since", ordering="created_at")
+    def since(self, member: Membership) -> SafeString:
+        return moment_html(member.created_at)
 
 
-class WorkspaceRelatedFilter(admin.RelatedFieldListFilter):
-    """A list filter by a related row, which offers the workspace's own rows only."""
+@admin.register(Workspace)
+class OwnWorkspaceAdmin(WorkspaceAdmin):
+    workspace_path = "id"
+    list_display = ["name", "since"]
+    fields = readonly_fields = ["name", "since"]
 
-    def field_choices(
-        self, field: Any, request: HttpRequest, model_admin: "BaseModelAdmin[Any]"
-    ) -> list[tuple[str, str]]:
-        related = field.remote_field.model._default_manager.all()
-        rows = visible(related, principal_of(request))
-        return [(str(row.pk), str(row)) for row in rows]
+    @display(description="Since", ordering="created_at")
+    def since(self, workspace: Workspace) -> SafeString:
+        return moment_html(workspace.created_at)
 
 
-class WorkspaceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is not typed
-    """Base of all admin pages: rows of the principal's workspace, permissions by scope.
+@admin.register(AuditEntry)
+class AuditEntryAdmin(WorkspaceAdmin):
+    """The trail: searched and read, never written."""
 
-    `workspace_path` leads from the model to its workspace's id. A scope of None means nobody may.
-    """
+    list_display = ["seq", "when", "shown_event", "actor", "summary"]
+    list_display_links = ["seq", "shown_event"]
+    list_filter = ["event"]
+    search_fields = ["event", "actor", "entry"]
+    ordering = ["-seq"]
+    fields = readonly_fields = ["seq", "exactly", "event", "actor", "details", "previous_hash", "hash"]
 
-    workspace_path = "workspace_id"
-    view_scope: str | None = "admin"
-    add_scope: str | None = None
-    change_scope: str | None = None
-    delete_scope: str | None = None
+    @display(description="When", ordering="seq")
+    def when(self, entry: AuditEntry) -> SafeString:
+        return moment_html(entry.at)
 
-    list_per_page = 25
-    show_full_result_count = False
-    list_filter_submit = False
-    compressed_fields = True
-    warn_unsaved_form = True
+    @display(description="When")
+    def exactly(self, entry: AuditEntry) -> str:
+        return f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
 
-    def principal(self, request: HttpRequest) -> Principal:
-        return principal_of(request)
+    @display(description="Event", ordering="event", label=True)
+    def shown_event(self, entry: AuditEntry) -> str:
+        return entry.event
 
-    def _may(self, request: HttpRequest, scope: str | None) -> bool:
-        found = principal_or_none(request)
-        return found is not None and scope is not None and scope in found.scopes
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._may(request, self.view_scope) or self._may(request, self.change_scope)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self._may(request, self.add_scope)
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._may(request, self.change_scope)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._may(request, self.delete_scope)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.filter(**{self.workspace_path: self.principal(request).workspace_id})
-
-    def get_list_filter(self, request: HttpRequest) -> Sequence[Any]:
-        """Plain names of relations become filters that do not list other workspaces' rows."""
-        return [self._own_filter(given) for given in super().get_list_filter(request)]
-
-    def _own_filter(self, given: Any) -> Any:
-        if not isinstance(given, str):
-            return given
-        try:
-            field = self.model._meta.get_field(given)
-        except FieldDoesNotExist:
-            return given
-        return (given, WorkspaceRelatedFilter) if field.is_relation else given
-
-    def formfield_for_foreignkey(
-        self, db_field: "models.ForeignKey[Any, Any]", request: HttpRequest, **kwargs: Any
-    ) -> Any:
-        rows = kwargs.get("queryset", db_field.remote_field.model._default_manager.all())
-        kwargs["queryset"] = visible(rows, self.principal(request))
-        return cast(
-            "ModelChoiceField[Any] | None", super().formfield_for_foreignkey(db_field, request, **kwargs)
+    @display(description="Summary")
+    def summary(self, entry: AuditEntry) -> SafeString:
+        details = json.loads(entry.entry)["details"]
+        plain = ((name.replace("_", " "), value) for name, value in details.items() if isinstance(value, str | int))
+        return format_html(
+            '<span class="atom-summary">{}</span>', ", ".join(f"{name} {value}" for name, value in plain)
         )
 
-    def formfield_for_manytomany(
-        self, db_field: "models.ManyToManyField[Any, Any]", request: HttpRequest, **kwargs: Any
-    ) -> Any:
-        rows = kwargs.get("queryset", db_field.remote_field.model._default_manager.all())  # type: ignore[union-attr]
-        kwargs["queryset"] = visible(rows, self.principal(request))
-        return cast(
-            "ModelChoiceField[Any] | None", super().formfield_for_manytomany(db_field, request, **kwargs)
-        )
-
-    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
-        if not change and self.workspace_path == "workspace_id":
-            obj.workspace_id = self.principal(request).workspace_id  # type: ignore[attr-defined]
-        super().save_model(request, obj, form, change)
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """A service that refuses is a message on the page, not a server error; its transaction is undone."""
-        try:
-            return cast(HttpResponse, super().changeform_view(request, object_id, form_url, extra_context))
-        except AtomError as exc:
-            messages.error(request, exc.message)
-            return HttpResponseRedirect(request.get_full_path())
+    @display(description="Details")
+    def details(self, entry: AuditEntry) -> SafeString:
+        return data_html(json.loads(entry.entry)["details"])

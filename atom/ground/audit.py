@@ -47,7 +47,13 @@ def append(*, workspace_id: UUID, actor: str, event: str, details: Mapping[str, 
         # The head row is the lock that gives every entry its own place.
         head = AuditHead.objects.select_for_update().get(workspace_id=workspace_id)
         at = timezone.now()
-        facts = {"seq": head.seq + 1, "at": at.isoformat(), "event": event, "actor": actor, "details": dict(details)}
+        facts = {
+            "seq": head.seq + 1,
+            "at": at.isoformat(),
+            "event": event,
+            "actor": actor,
+            "details": dict(details),
+        }
         text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str, ensure_ascii=False)
         row = AuditEntry.objects.create(
             workspace_id=workspace_id,

@@ -25,7 +25,12 @@ class AtomError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(
-        self, message: str = "", *, param: str | None = None, details: object = None, retry_after_s: int | None = None
+        self,
+        message: str = "",
+        *,
+        param: str | None = None,
+        details: object = None,
+        retry_after_s: int | None = None,
     ) -> None:
         self.message = message or "Something went wrong on our side."
         self.param = param

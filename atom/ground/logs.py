@@ -11,7 +11,16 @@ _SECRET = re.compile(
     r"(sk-[A-Za-z0-9_-]{8,}|AIza[A-Za-z0-9_-]{20,}|gsk_[A-Za-z0-9]{8,}|xai-[A-Za-z0-9]{8,}|hf_[A-Za-z0-9]{8,}"
     r"|(?i:bearer\s+)[A-Za-z0-9._~+/=-]{8,})"
 )
-_SECRET_NAMES = {"authorization", "cookie", "password", "secret", "api_key", "token", "x-api-key", "x-goog-api-key"}
+_SECRET_NAMES = {
+    "authorization",
+    "cookie",
+    "password",
+    "secret",
+    "api_key",
+    "token",
+    "x-api-key",
+    "x-goog-api-key",
+}
 
 
 def redact(text: str) -> str:
@@ -42,7 +51,11 @@ def logging_config(*, json: bool, level: str) -> dict[str, Any]:
     if json:
         last += [structlog.processors.format_exc_info, redact_event, structlog.processors.JSONRenderer()]
     else:
-        last += [structlog.processors.format_exc_info, redact_event, structlog.dev.ConsoleRenderer(colors=False)]
+        last += [
+            structlog.processors.format_exc_info,
+            redact_event,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

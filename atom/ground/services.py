@@ -15,7 +15,10 @@ def create_workspace(*, name: str, owner: User, by: str) -> Workspace:
     workspace = Workspace.objects.create(name=name)
     Membership.objects.create(workspace=workspace, user=owner, role=Role.OWNER)
     audit.append(
-        workspace_id=workspace.id, actor=by, event="workspace.created", details={"name": name, "owner": owner.id}
+        workspace_id=workspace.id,
+        actor=by,
+        event="workspace.created",
+        details={"name": name, "owner": owner.id},
     )
     return workspace
 
@@ -37,7 +40,5 @@ def add_member(*, workspace: Workspace, username: str, password: str, role: str,
     """A new person in a workspace."""
     user = create_user(username=username, password=password)
     membership = Membership.objects.create(workspace=workspace, user=user, role=role)
-    audit.append(
-        workspace_id=workspace.id, actor=by, event="member.added", details={"member": user.id, "role": role}
-    )
+    audit.append(workspace_id=workspace.id, actor=by, event="member.added", details={"member": user.id, "role": role})
     return membership

@@ -52,7 +52,7 @@ async def principal_of_scope(scope: dict[str, Any]) -> Principal:
 
 
 class GovernedSocket(AsyncWebsocketConsumer):
-    """A JSON socket. Subclasses answer frames in `receive_json`; whatever AtomError it raises becomes an error frame."""
+    """A JSON socket. Subclasses answer frames in `receive_json`; an AtomError raised there becomes an error frame."""
 
     needs_scope: ClassVar[str] = "chat"
     principal: Principal

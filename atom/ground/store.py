@@ -27,7 +27,10 @@ def store() -> redis.asyncio.Redis:
     if loop not in _clients:
         # socket_timeout=None: a blocking read may wait as long as it likes.
         _clients[loop] = redis.asyncio.Redis.from_url(
-            _url(), socket_timeout=None, socket_connect_timeout=5, retry=AsyncRetry(ExponentialBackoff(cap=1), 3)
+            _url(),
+            socket_timeout=None,
+            socket_connect_timeout=5,
+            retry=AsyncRetry(ExponentialBackoff(cap=1), 3),
         )
     return _clients[loop]
 

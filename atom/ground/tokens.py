@@ -30,7 +30,12 @@ def digest_of(secret: str) -> str:
 
 @transaction.atomic
 def create_token(
-    *, membership: Membership, name: str, by: str, scopes: Iterable[str] | None = None, expires_at: datetime | None = None
+    *,
+    membership: Membership,
+    name: str,
+    by: str,
+    scopes: Iterable[str] | None = None,
+    expires_at: datetime | None = None,
 ) -> tuple[AccessToken, str]:
     """A new token of this member and its secret, which nobody can read again.
 

@@ -9,7 +9,15 @@ from atom.ground.errors import BadRequest, MissingUserMessage
 from llm.messages import Image, Message, Part, Request, Text, Tool, ToolCall, ToolResult
 
 # Fields that are passed on as they came to providers that know them.
-PASSED_ON = ("reasoning_effort", "n", "logprobs", "top_logprobs", "presence_penalty", "frequency_penalty", "user")
+PASSED_ON = (
+    "reasoning_effort",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "presence_penalty",
+    "frequency_penalty",
+    "user",
+)
 
 
 class StreamOptions(serializers.Serializer[Any]):
@@ -51,9 +59,7 @@ def request_of(data: dict[str, Any], body: dict[str, Any]) -> Request:
     """The typed request; raises BadRequest with the place of what it cannot read."""
     return Request(
         model=data["model"],
-        messages=tuple(
-            _message(message, f"messages.{place}") for place, message in enumerate(data["messages"])
-        ),
+        messages=tuple(_message(message, f"messages.{place}") for place, message in enumerate(data["messages"])),
         tools=tuple(_tool(tool, f"tools.{place}") for place, tool in enumerate(data.get("tools") or ())),
         tool_choice=data.get("tool_choice"),
         max_tokens=data.get("max_completion_tokens") or data.get("max_tokens"),
@@ -89,9 +95,7 @@ def _message(message: dict[str, Any], place: str) -> Message:
             text = "\n".join(part.text for part in _content(content, place) if isinstance(part, Text))
             return Message("tool", (ToolResult(call_id, text),))
         case _:
-            raise BadRequest(
-                f"{place}.role must be system, developer, user, assistant or tool.", param=f"{place}.role"
-            )
+            raise BadRequest(f"{place}.role must be system, developer, user, assistant or tool.", param=f"{place}.role")
 
 
 def _content(content: Any, place: str) -> tuple[Part, ...]:

@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from llm.queries import ServedModel, models_of
 
 from agents import queries
 from agents.api.answers import Opened, Whole, failure_of, served_headers
@@ -23,7 +24,6 @@ from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
 from atom.ground.principal import Principal
-from llm.queries import ServedModel, models_of
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,11 @@ def usage_of(ended: RunEnded | None) -> dict[str, int]:
 
 
 def tool_call_json(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+    return {
+        "id": call.call_id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
 
 
 @door("POST", scope="chat")
@@ -71,7 +75,11 @@ class Completion:
         self.opened = opened
         self.is_stream: bool = data["stream"]
         self.with_usage = bool((data.get("stream_options") or {}).get("include_usage"))
-        self.head = {"id": f"chatcmpl-{opened.runner.run_id.hex}", "created": int(time.time()), "model": data["model"]}
+        self.head = {
+            "id": f"chatcmpl-{opened.runner.run_id.hex}",
+            "created": int(time.time()),
+            "model": data["model"],
+        }
         self.calls = 0
 
     async def response(self) -> HttpResponseBase:
