@@ -1,0 +1,82 @@
+"""Shapes of actions and approvals at the edge."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from agents.gate import Verdict
+from governance.models import Approval, Decision, Outcome
+
+
+class NewAction(serializers.Serializer[Any]):
+    agent = serializers.CharField(max_length=60)
+    action = serializers.CharField(max_length=200)
+    arguments = serializers.DictField(required=False, default=dict)
+    context = serializers.DictField(required=False, default=dict)
+    expires_in = serializers.FloatField(required=False, default=None, allow_null=True)
+
+
+class VerdictOut(serializers.Serializer[Verdict]):
+    id = serializers.UUIDField(source="decision_id")
+    decision = serializers.CharField()
+    reason = serializers.CharField()
+    complexity = serializers.IntegerField()
+    required_maturity = serializers.CharField()
+    rule = serializers.CharField()
+    policy_version = serializers.CharField()
+    approval_id = serializers.UUIDField(allow_null=True)
+
+
+class NewOutcome(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=Outcome)
+    result = serializers.JSONField(required=False, default=None)
+    error = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
+
+
+class OutcomeOut(serializers.ModelSerializer[Decision]):
+    status = serializers.CharField(source="outcome")
+    result = serializers.JSONField(source="outcome_result")
+
+    class Meta:
+        model = Decision
+        fields = ["id", "decision", "status", "result", "outcome_at"]
+
+
+class DecisionOfPeople(serializers.Serializer[Any]):
+    """What somebody says to one revision of an approval."""
+
+    revision = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+    note = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
+
+
+class ApprovalOut(serializers.ModelSerializer[Approval]):
+    status = serializers.CharField(source="current_status")
+    agent = serializers.CharField(source="agent.slug")
+    reason = serializers.CharField(source="decision.reason")
+    complexity = serializers.IntegerField(source="decision.complexity")
+    decided_by = serializers.CharField(source="decided_by.username", default=None)
+
+    class Meta:
+        model = Approval
+        fields = [
+            "id",
+            "status",
+            "agent",
+            "action",
+            "tool",
+            "arguments",
+            "digest",
+            "revision",
+            "priority",
+            "run_id",
+            "complexity",
+            "reason",
+            "expires_at",
+            "created_at",
+            "decided_by",
+            "decided_at",
+            "note",
+            "executed_at",
+            "result",
+            "error",
+        ]

@@ -1,0 +1,107 @@
+"""`/api/actions/` and `/api/approvals/`."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django.db.models import QuerySet
+from rest_framework import generics
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agents import queries as agents
+from agents.gate import Action
+from atom.ground.api.authentication import who
+from governance import queries, services
+from governance.api.serializers import (
+    ApprovalOut,
+    DecisionOfPeople,
+    NewAction,
+    NewOutcome,
+    OutcomeOut,
+    VerdictOut,
+)
+from governance.judging import judge_action
+from governance.models import Approval
+
+
+class Actions(APIView):
+    """May this agent do this? The verdict is the answer, also when it is no."""
+
+    scope = "chat"
+
+    def post(self, request: Request) -> Response:
+        data = NewAction(data=request.data)
+        data.is_valid(raise_exception=True)
+        wanted = data.validated_data
+        agent = agents.get_agent(who(request), wanted["agent"])
+        action = Action(
+            workspace_id=agent.workspace_id,
+            agent_id=agent.id,
+            name=wanted["action"],
+            arguments=wanted["arguments"],
+            user_id=who(request).user_id,
+            context=wanted["context"],
+        )
+        return Response(VerdictOut(judge_action(action, expires_in_s=wanted["expires_in"])).data)
+
+
+class ActionOutcome(APIView):
+    """What came of an action that the client ran itself."""
+
+    scope = "chat"
+
+    def post(self, request: Request, decision_id: UUID) -> Response:
+        data = NewOutcome(data=request.data)
+        data.is_valid(raise_exception=True)
+        decision = queries.get_decision(who(request), decision_id)
+        reported = services.report_outcome(decision=decision, principal=who(request), **data.validated_data)
+        return Response(OutcomeOut(reported).data)
+
+
+class Approvals(generics.ListAPIView[Approval]):
+    """Questions to people; `?status=` and `?agent=<slug>`."""
+
+    serializer_class = ApprovalOut
+
+    def get_queryset(self) -> QuerySet[Approval]:
+        principal, wanted = who(self.request), self.request.query_params
+        rows = queries.approvals_of(principal)
+        if "status" in wanted:
+            rows = queries.with_status(rows, wanted["status"])
+        if "agent" in wanted:
+            rows = rows.filter(agent=agents.get_agent(principal, wanted["agent"]))
+        return rows
+
+
+class OneApproval(APIView):
+    def get(self, request: Request, approval_id: UUID) -> Response:
+        return Response(ApprovalOut(queries.get_approval(who(request), approval_id)).data)
+
+
+class Decide(APIView):
+    """Approve, reject or cancel: `decide` is the service that the address stands for."""
+
+    decide: Callable[..., Approval]
+
+    def post(self, request: Request, approval_id: UUID) -> Response:
+        data = DecisionOfPeople(data=request.data)
+        data.is_valid(raise_exception=True)
+        approval = queries.get_approval(who(request), approval_id)
+        decided = self.decide(approval=approval, principal=who(request), **data.validated_data)
+        return Response(ApprovalOut(decided).data)
+
+
+class Approve(Decide):
+    scope = "approve"
+    decide = staticmethod(services.approve)
+
+
+class Reject(Decide):
+    scope = "approve"
+    decide = staticmethod(services.reject)
+
+
+class Cancel(Decide):
+    # Whoever caused the question may take it back, without being an approver.
+    decide = staticmethod(services.cancel)

@@ -1,0 +1,156 @@
+"""Executing what was approved, once: a claim with a lease, the tool, one end; and the sweeps that lose nothing."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from agents.models import OPEN_STATUSES, Agent, AgentStatus
+from agents.tasks import run_async
+from agents.tools.http import HTTPTool, ToolFailed, run_tool
+from atom.ground import audit
+from atom.ground.errors import AtomError
+from governance.judging import binding_digest
+from governance.models import CLOSED_STATUSES, Approval, ApprovalStatus, Decision, Outcome
+from governance.telling import tell_run, tell_waiting
+
+log = structlog.get_logger(__name__)
+
+TOOL_LIMIT_S = 60.0
+# Longer than a tool may take: a lease runs out only when its worker is gone.
+LEASE = timedelta(seconds=90)
+
+
+class CannotRun(AtomError):
+    """An approved action that must not run any more, with the reason for people."""
+
+    code = "cannot_run"
+    status = 409
+
+
+def due_ids() -> list[UUID]:
+    """Approved actions that Atom runs and no worker has at the moment."""
+    return list(_free_to_claim().values_list("pk", flat=True))
+
+
+def _free_to_claim() -> Any:
+    now = timezone.now()
+    return (
+        Approval.objects.filter(status=ApprovalStatus.APPROVED, is_run_by_atom=True)
+        .filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
+        # A paused agent's action waits until the agent is resumed.
+        .exclude(agent__status=AgentStatus.PAUSED)
+    )
+
+
+def execute(approval_id: UUID) -> bool:
+    """Run the approved action, unless somebody else has it or it has run. True when this call ran it."""
+    now = timezone.now()
+    if not _free_to_claim().filter(pk=approval_id).update(claimed_at=now, claimed_until=now + LEASE):
+        return False
+    approval = Approval.objects.select_related("agent", "run", "decision").get(pk=approval_id)
+    try:
+        tool = _tool_to_run(approval)
+        result = run_async(_run(tool, approval))
+    except AtomError as exc:
+        finish(approval, status=ApprovalStatus.FAILED, error=exc.message, by="atom")
+    except Exception:
+        log.exception("execution_failed", approval=str(approval_id))
+        finish(approval, status=ApprovalStatus.FAILED, error="The tool failed on our side.", by="atom")
+    else:
+        finish(approval, status=ApprovalStatus.EXECUTED, result=result, by="atom")
+    tell_run(approval_id)
+    return True
+
+
+def _tool_to_run(approval: Approval) -> HTTPTool:
+    """The agent's tool as it is declared now, if what was approved is still what would run; else CannotRun."""
+    if approval.agent.status == AgentStatus.RETIRED:
+        raise CannotRun("The agent was retired before the action ran.")
+    if approval.run is not None and approval.run.status not in OPEN_STATUSES:
+        raise CannotRun("The run that asked for it had ended.")
+    bound = binding_digest(
+        agent_id=approval.agent_id,
+        action=approval.action,
+        arguments=approval.arguments,
+        policy_version=approval.decision.policy_version,
+    )
+    if bound != approval.digest:
+        raise CannotRun("The stored arguments are not the ones that were approved.")
+    return _declared_tool(approval.agent, approval)
+
+
+def _declared_tool(agent: Agent, approval: Approval) -> HTTPTool:
+    for tool in map(HTTPTool.from_json, agent.tools):
+        if tool.name == approval.tool and tool.action == approval.action:
+            return tool
+    raise CannotRun(f"The agent has no tool '{approval.tool}' for this action any more.")
+
+
+async def _run(tool: HTTPTool, approval: Approval) -> str:
+    try:
+        async with asyncio.timeout(TOOL_LIMIT_S):
+            return await run_tool(tool, approval.arguments, key=str(approval.id))
+    except TimeoutError as exc:
+        raise ToolFailed(f"The tool {tool.name} was not done within {TOOL_LIMIT_S:g} s.") from exc
+
+
+@transaction.atomic
+def finish(approval: Approval, *, status: ApprovalStatus, by: str, result: object = None, error: str = "") -> bool:
+    """Approved → executed or failed, once, with the decision's outcome; False when it had ended already."""
+    now = timezone.now()
+    ended = Approval.objects.filter(pk=approval.pk, status=ApprovalStatus.APPROVED).update(
+        status=status, executed_at=now, claimed_until=None, result=result, error=error
+    )
+    if not ended:
+        return False
+    Decision.objects.filter(pk=approval.decision_id).update(
+        outcome=Outcome.SUCCEEDED if status == ApprovalStatus.EXECUTED else Outcome.FAILED,
+        outcome_result=result if status == ApprovalStatus.EXECUTED else {"error": error},
+        outcome_at=now,
+    )
+    details = {"approval": approval.pk, "agent": approval.agent.slug, "action": approval.action}
+    audit.append(
+        workspace_id=approval.workspace_id,
+        actor=by,
+        event=f"approval.{status}",
+        details={**details, "digest": approval.digest, "error": error},
+    )
+    return True
+
+
+def close_overdue() -> int:
+    """Expire what nobody decided in time, and cancel what nobody waits for; gives how many."""
+    now = timezone.now()
+    pending = Approval.objects.filter(status=ApprovalStatus.PENDING).select_related("agent")
+    overdue = pending.filter(expires_at__lte=now)
+    # The client of its own call may come back after its run has ended; a run of Atom's will not.
+    orphaned = pending.filter(is_run_by_atom=True, run__isnull=False).exclude(run__status__in=OPEN_STATUSES)
+    closed = sum(_close(row, ApprovalStatus.EXPIRED, "") for row in overdue)
+    return closed + sum(
+        _close(row, ApprovalStatus.CANCELLED, "The run that asked for it had ended.") for row in orphaned
+    )
+
+
+@transaction.atomic
+def _close(approval: Approval, status: ApprovalStatus, note: str) -> bool:
+    closed = Approval.objects.filter(pk=approval.pk, status=ApprovalStatus.PENDING).update(
+        status=status, decided_at=timezone.now(), note=note
+    )
+    if not closed:
+        return False
+    details = {"approval": approval.pk, "agent": approval.agent.slug, "action": approval.action, "note": note}
+    audit.append(workspace_id=approval.workspace_id, actor="atom", event=f"approval.{status}", details=details)
+    transaction.on_commit(lambda: tell_waiting(approval.pk))
+    return True
+
+
+def untold_ids() -> list[UUID]:
+    """Closed approvals whose run has not heard of it."""
+    closed = Approval.objects.filter(is_run_by_atom=True, status__in=CLOSED_STATUSES, told_at=None)
+    return list(closed.filter(run__isnull=False).values_list("pk", flat=True))

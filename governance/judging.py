@@ -1,0 +1,149 @@
+"""Judging an action: the agent as it is now, the catalogue, the matrix; and the decision kept with its inputs."""
+
+import time
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from agents import gate
+from agents.models import Agent, AgentStatus, Maturity
+from atom.ground import audit
+from atom.ground.errors import BadRequest, NotFound
+from atom.ground.models import User
+from governance.catalogue import Assessment, assess
+from governance.digest import digest
+from governance.matrix import POLICY_VERSION, Ruling, required_maturity, rule
+from governance.models import EXPIRES_AFTER, Approval, Decision, Priority
+
+
+def binding_digest(*, agent_id: UUID, action: str, arguments: dict[str, Any], policy_version: str) -> str:
+    """What an approval is bound to."""
+    return digest({"agent": str(agent_id), "action": action, "arguments": arguments, "policy_version": policy_version})
+
+
+@transaction.atomic
+def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> gate.Verdict:
+    """The verdict on `action`, stored with its inputs; ASK comes with a pending approval.
+
+    `expires_in_s` shortens the time that people have. Raises BadRequest when it would lengthen it, and NotFound
+    for an agent that the workspace does not have.
+    """
+    waits = _waiting_time(Priority.NORMAL, expires_in_s)
+    started = time.perf_counter_ns()
+    agent = Agent.objects.filter(pk=action.agent_id, workspace_id=action.workspace_id).first()
+    if agent is None:
+        raise NotFound("There is no such agent.")
+    assessment = assess(action.name)
+    ruling = _ruling(agent, action.name, assessment)
+    latency_us = (time.perf_counter_ns() - started) // 1000
+    decision = _keep(action, agent, assessment, ruling, latency_us)
+    approval = None
+    if ruling.decision == gate.Decision.ASK:
+        approval = _ask_people(action, decision, waits)
+    elif ruling.decision == gate.Decision.DENY:
+        _record(decision, agent, "action.denied", {})
+    return gate.Verdict(
+        decision=ruling.decision,
+        reason=ruling.reason,
+        complexity=assessment.complexity,
+        required_maturity=ruling.required_maturity,
+        rule=ruling.rule,
+        policy_version=POLICY_VERSION,
+        decision_id=decision.id,
+        approval_id=approval.id if approval else None,
+    )
+
+
+def _waiting_time(priority: Priority, expires_in_s: float | None) -> timedelta:
+    longest = EXPIRES_AFTER[priority]
+    if expires_in_s is None:
+        return longest
+    if not 0 < expires_in_s <= longest.total_seconds():
+        raise BadRequest(
+            f"expires_in must be more than 0 and at most {longest.total_seconds():.0f} seconds.", param="expires_in"
+        )
+    return timedelta(seconds=expires_in_s)
+
+
+def _ruling(agent: Agent, action: str, assessment: Assessment) -> Ruling:
+    if agent.status == AgentStatus.ACTIVE:
+        return rule(Maturity(agent.maturity), action, assessment)
+    until = "until a person resumes it" if agent.status == AgentStatus.PAUSED else "any more"
+    return Ruling(
+        decision=gate.Decision.DENY,
+        required_maturity=required_maturity(assessment.complexity),
+        rule=f"agent-{agent.status}",
+        reason=f"The agent {agent.slug} is {agent.status} and may do nothing {until}.",
+    )
+
+
+def _keep(action: gate.Action, agent: Agent, assessment: Assessment, ruling: Ruling, latency_us: int) -> Decision:
+    return Decision.objects.create(
+        workspace_id=action.workspace_id,
+        agent=agent,
+        maturity=agent.maturity,
+        action=action.name,
+        complexity=assessment.complexity,
+        is_unknown_action=not assessment.is_known,
+        arguments=action.arguments,
+        arguments_digest=digest(action.arguments),
+        context=action.context,
+        tool=action.tool,
+        is_run_by_atom=action.is_run_by_atom,
+        run_id=action.run_id,
+        user_id=action.user_id,
+        decision=ruling.decision,
+        reason=ruling.reason,
+        rule=ruling.rule,
+        policy_version=POLICY_VERSION,
+        latency_us=latency_us,
+    )
+
+
+def _ask_people(action: gate.Action, decision: Decision, waits: timedelta) -> Approval:
+    approval = Approval.objects.create(
+        workspace_id=action.workspace_id,
+        agent=decision.agent,
+        decision=decision,
+        action=action.name,
+        tool=action.tool,
+        arguments=action.arguments,
+        digest=binding_digest(
+            agent_id=action.agent_id,
+            action=action.name,
+            arguments=action.arguments,
+            policy_version=decision.policy_version,
+        ),
+        expires_at=timezone.now() + waits,
+        run_id=action.run_id,
+        call_id=action.call_id,
+        is_run_by_atom=action.is_run_by_atom,
+        requested_by_id=action.user_id,
+    )
+    details = {"approval": approval.id, "digest": approval.digest, "expires_at": approval.expires_at}
+    _record(decision, decision.agent, "approval.requested", details)
+    return approval
+
+
+def _record(decision: Decision, agent: Agent, event: str, more: dict[str, Any]) -> None:
+    """Into the audit trail: which question, how it was answered, and by which rule; the arguments as their digest."""
+    asker = User.objects.filter(pk=decision.user_id).first()
+    details = {
+        "decision": decision.id,
+        "agent": agent.slug,
+        "action": decision.action,
+        "complexity": decision.complexity,
+        "arguments_digest": decision.arguments_digest,
+        "reason": decision.reason,
+        "rule": decision.rule,
+        "policy_version": decision.policy_version,
+        "run": decision.run_id,
+        **more,
+    }
+    if decision.is_unknown_action:
+        details["note"] = "unknown action"
+    actor = asker.username if asker else f"agent/{agent.slug}"
+    audit.append(workspace_id=decision.workspace_id, actor=actor, event=event, details=details)

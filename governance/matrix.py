@@ -1,0 +1,64 @@
+"""The default matrix: how far an agent is trusted, by how complex the action is → what happens."""
+
+from dataclasses import dataclass
+
+from agents.gate import Decision
+from agents.models import Maturity
+from governance.catalogue import Assessment, words_of
+
+POLICY_VERSION = "default-1"
+
+_ALLOW, _WATCH, _ASK, _DENY = Decision.ALLOW, Decision.WATCH, Decision.ASK, Decision.DENY
+# A row's cells stand for the complexities 1 to 4.
+MATRIX: dict[Maturity, tuple[Decision, Decision, Decision, Decision]] = {
+    Maturity.STUDENT: (_ALLOW, _ASK, _DENY, _DENY),
+    Maturity.INTERN: (_ALLOW, _ALLOW, _ASK, _ASK),
+    Maturity.SUPERVISED: (_ALLOW, _ALLOW, _WATCH, _ASK),
+    Maturity.AUTONOMOUS: (_ALLOW, _ALLOW, _ALLOW, _ALLOW),
+}
+WHO: dict[Maturity, str] = {
+    Maturity.STUDENT: "a student",
+    Maturity.INTERN: "an intern",
+    Maturity.SUPERVISED: "a supervised agent",
+    Maturity.AUTONOMOUS: "an autonomous agent",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the matrix says of one action, and the sentence for people."""
+
+    decision: Decision
+    required_maturity: Maturity
+    rule: str
+    reason: str
+
+
+def required_maturity(complexity: int) -> Maturity:
+    """The lowest level that may do this without asking anybody."""
+    return next(level for level, cells in MATRIX.items() if cells[complexity - 1] in {_ALLOW, _WATCH})
+
+
+def rule(maturity: Maturity, action: str, assessment: Assessment) -> Ruling:
+    """Look the action up."""
+    decision = MATRIX[maturity][assessment.complexity - 1]
+    needed = required_maturity(assessment.complexity)
+    return Ruling(
+        decision=decision,
+        required_maturity=needed,
+        rule=f"matrix:{maturity}:{assessment.complexity}",
+        reason=_reason(decision, WHO[maturity].capitalize(), " ".join(words_of(action)) or action, WHO[needed])
+        + ("" if assessment.is_known else " This is an unknown action, so it counts as a change."),
+    )
+
+
+def _reason(decision: Decision, who: str, what: str, needed: str) -> str:
+    match decision:
+        case Decision.ALLOW:
+            return f"{who} may {what}."
+        case Decision.WATCH:
+            return f"{who} may {what} while people can watch and stop it."
+        case Decision.ASK:
+            return f"{who} may {what} only after a person has approved it."
+        case Decision.DENY:
+            return f"{who} may not {what}; this needs {needed}."

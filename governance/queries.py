@@ -1,0 +1,55 @@
+"""Reads of decisions and approvals, always for somebody; a foreign row is NotFound."""
+
+from uuid import UUID
+
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+from django.utils import timezone
+
+from atom.ground.errors import BadRequest, Forbidden, NotFound
+from atom.ground.models import Scope
+from atom.ground.principal import Principal
+from governance.models import Approval, ApprovalStatus, Decision
+
+# Anybody in the workspace may look; deciding is another matter.
+MAY_LOOK = frozenset({Scope.CHAT, Scope.APPROVE})
+
+
+def approvals_of(principal: Principal) -> QuerySet[Approval]:
+    if not MAY_LOOK & principal.scopes:
+        raise Forbidden("This needs the scope 'chat' or 'approve'.")
+    rows = Approval.objects.filter(workspace_id=principal.workspace_id)
+    return rows.select_related("agent", "decision", "decided_by")
+
+
+def get_approval(principal: Principal, approval_id: UUID) -> Approval:
+    found = approvals_of(principal).filter(pk=approval_id).first()
+    if found is None:
+        raise NotFound("There is no such approval.")
+    return found
+
+
+def with_status(rows: QuerySet[Approval], status: str) -> QuerySet[Approval]:
+    """Those that are in `status` now: what is overdue counts as expired before the sweeper has been there."""
+    if status not in ApprovalStatus.values:
+        raise BadRequest(f"status is one of: {', '.join(ApprovalStatus.values)}.", param="status")
+    overdue = Q(status=ApprovalStatus.PENDING, expires_at__lte=timezone.now())
+    if status == ApprovalStatus.PENDING:
+        return rows.filter(status=status).exclude(overdue)
+    if status == ApprovalStatus.EXPIRED:
+        return rows.filter(Q(status=status) | overdue)
+    return rows.filter(status=status)
+
+
+def pending_first(rows: QuerySet[Approval]) -> QuerySet[Approval]:
+    """Annotated with `place`: 0 for what waits for people, 1 for the rest; newest first in each."""
+    waits = When(status=ApprovalStatus.PENDING, expires_at__gt=timezone.now(), then=Value(0))
+    return rows.annotate(place=Case(waits, default=Value(1), output_field=IntegerField())).order_by(
+        "place", "-created_at"
+    )
+
+
+def get_decision(principal: Principal, decision_id: UUID) -> Decision:
+    found = Decision.objects.filter(workspace_id=principal.workspace_id, pk=decision_id).first()
+    if found is None:
+        raise NotFound("There is no such action.")
+    return found

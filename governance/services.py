@@ -1,0 +1,164 @@
+"""Decisions of people: approve, reject, cancel; and what a client reports of the actions it ran itself."""
+
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from agents import gate
+from agents.models import OPEN_STATUSES, Agent, AgentStatus, Run
+from atom.ground import audit
+from atom.ground.errors import AgentPaused, AlreadyDecided, Conflict
+from atom.ground.models import Scope
+from atom.ground.principal import Principal
+from governance.execution import finish
+from governance.models import Approval, ApprovalStatus, Decision, Outcome
+from governance.tasks import execute_approved
+from governance.telling import AWAY, tell_waiting
+
+log = structlog.get_logger(__name__)
+
+
+@transaction.atomic
+def approve(*, approval: Approval, principal: Principal, revision: int, note: str = "") -> Approval:
+    """Approve this revision, once. An action that Atom runs is queued after the commit.
+
+    Raises Forbidden, AlreadyDecided (also for an old revision and after the expiry), AgentPaused, or Conflict when
+    the run that asked has ended; the approval then stays as it is.
+    """
+    principal.require(Scope.APPROVE)
+    _check_wanted(approval)
+    decided = _decide(approval, principal, revision, ApprovalStatus.APPROVED, note)
+    follow = _queue if approval.is_run_by_atom else tell_waiting
+    transaction.on_commit(lambda: follow(approval.pk))
+    return decided
+
+
+@transaction.atomic
+def reject(*, approval: Approval, principal: Principal, revision: int, note: str = "") -> Approval:
+    """Refuse this revision, once. Raises Forbidden or AlreadyDecided."""
+    principal.require(Scope.APPROVE)
+    decided = _decide(approval, principal, revision, ApprovalStatus.REJECTED, note)
+    transaction.on_commit(lambda: tell_waiting(approval.pk))
+    return decided
+
+
+@transaction.atomic
+def cancel(*, approval: Approval, principal: Principal, revision: int, note: str = "") -> Approval:
+    """Take the question back, once: whoever caused it may, and an approver. Raises Forbidden or AlreadyDecided."""
+    if approval.requested_by_id != principal.user_id:
+        principal.require(Scope.APPROVE)
+    decided = _decide(approval, principal, revision, ApprovalStatus.CANCELLED, note)
+    transaction.on_commit(lambda: tell_waiting(approval.pk))
+    return decided
+
+
+def _check_wanted(approval: Approval) -> None:
+    agent = Agent.objects.get(pk=approval.agent_id)
+    if agent.status != AgentStatus.ACTIVE:
+        raise AgentPaused(f"The agent {agent.slug} is {agent.status}; nothing can be approved for it now.")
+    if approval.is_run_by_atom and not Run.objects.filter(pk=approval.run_id, status__in=OPEN_STATUSES).exists():
+        raise Conflict("The run that asked for this has ended.")
+
+
+def _decide(approval: Approval, principal: Principal, revision: int, status: ApprovalStatus, note: str) -> Approval:
+    """Pending → `status`, for one caller only, with its audit entry."""
+    now = timezone.now()
+    won = Approval.objects.filter(
+        pk=approval.pk, status=ApprovalStatus.PENDING, revision=revision, expires_at__gt=now
+    ).update(status=status, decided_by=principal.user_id, decided_at=now, note=note)
+    if not won:
+        raise AlreadyDecided(_why_not(approval.pk))
+    decided = Approval.objects.select_related("agent", "decision", "decided_by").get(pk=approval.pk)
+    audit.append(
+        workspace_id=decided.workspace_id,
+        actor=principal.username,
+        event=f"approval.{status}",
+        details={
+            "approval": decided.pk,
+            "agent": decided.agent.slug,
+            "action": decided.action,
+            "revision": revision,
+            "digest": decided.digest,
+            "policy_version": decided.decision.policy_version,
+            "note": note,
+        },
+    )
+    return decided
+
+
+def _why_not(approval_id: UUID) -> str:
+    found = Approval.objects.select_related("decided_by").get(pk=approval_id)
+    if found.current_status == ApprovalStatus.EXPIRED:
+        return "This approval has expired."
+    if found.status == ApprovalStatus.PENDING:
+        return f"This approval is at revision {found.revision} now; look at it again."
+    by = f" by {found.decided_by.username}" if found.decided_by else ""
+    word = ApprovalStatus.APPROVED if found.status in _AFTER_APPROVAL else found.status
+    return f"This was already {word}{by}."
+
+
+_AFTER_APPROVAL = (ApprovalStatus.EXECUTED, ApprovalStatus.FAILED)
+
+
+def _queue(approval_id: UUID) -> None:
+    try:
+        execute_approved.apply_async((str(approval_id),), retry=False)
+    except AWAY:
+        # The decision stands; the sweeper queues it when the broker is back.
+        log.warning("approved_not_queued", approval=str(approval_id))
+
+
+@transaction.atomic
+def take(approval_id: UUID) -> gate.Answer:
+    """Hand an approved action to the client that waits for it: approved → executed, once."""
+    approval = Approval.objects.select_related("agent", "decided_by").get(pk=approval_id)
+    if approval.current_status == ApprovalStatus.PENDING:
+        return gate.Answer("pending", {})
+    if approval.current_status == ApprovalStatus.EXPIRED:
+        return gate.Answer("refused", {}, "The approval expired before anybody decided.")
+    if approval.status == ApprovalStatus.APPROVED and not approval.is_run_by_atom:
+        if approval.agent.status != AgentStatus.ACTIVE:
+            return gate.Answer("refused", {}, f"The agent {approval.agent.slug} is {approval.agent.status}.")
+        if finish(approval, status=ApprovalStatus.EXECUTED, by=f"agent/{approval.agent.slug}"):
+            return gate.Answer("approved", approval.arguments)
+        return gate.Answer("refused", {}, "The approved action was taken already.")
+    because = f": {approval.note}" if approval.note else ""
+    return gate.Answer("refused", {}, f"{_why_not(approval_id).removesuffix('.')}{because}.")
+
+
+@transaction.atomic
+def report_outcome(
+    *, decision: Decision, principal: Principal, status: str, result: Any = None, error: str = ""
+) -> Decision:
+    """What came of an action that its client ran, once. An approval becomes executed or failed with it.
+
+    Raises Conflict before an approval, after a refusal, for Atom's own actions, and the second time.
+    """
+    if decision.decision == gate.Decision.DENY:
+        raise Conflict("This action was denied, so it can have no outcome.")
+    if decision.is_run_by_atom:
+        raise Conflict("Atom runs this action itself.")
+    if decision.decision == gate.Decision.ASK:
+        approval = Approval.objects.select_related("agent").get(decision=decision)
+        ended = ApprovalStatus.EXECUTED if status == Outcome.SUCCEEDED else ApprovalStatus.FAILED
+        if not finish(approval, status=ended, result=result, error=error, by=principal.username):
+            raise Conflict(_no_outcome(approval))
+    else:
+        reported = Decision.objects.filter(pk=decision.pk, outcome="").update(
+            outcome=status,
+            outcome_result=result if status == Outcome.SUCCEEDED else {"error": error},
+            outcome_at=timezone.now(),
+        )
+        if not reported:
+            raise Conflict("The outcome was already reported.")
+    decision.refresh_from_db()
+    return decision
+
+
+def _no_outcome(approval: Approval) -> str:
+    if approval.status in _AFTER_APPROVAL:
+        return "The outcome was already reported."
+    return f"This action was not approved: it is {approval.current_status}."
