@@ -12,11 +12,10 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultiple,
-    UnfoldAdminPasswordInput,
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminPasswordWidget,
     UnfoldAdminTextInputWidget,
 )
 
@@ -24,12 +23,19 @@ from atom.ground import queries, services, tokens
 from atom.ground.display import data_html, moment_html
 from atom.ground.errors import NotFound
 from atom.ground.models import ROLE_SCOPES, AccessToken, AuditEntry, Membership, Role, Scope, Workspace
-from atom.ground.workspace_admin import WorkspaceAdmin, WorkspaceRelatedFilter, principal_of, principal_or_none
+from atom.ground.workspace_admin import (
+    WorkspaceAdmin,
+    WorkspaceRelatedFilter,
+    button,
+    column,
+    principal_of,
+    principal_or_none,
+)
 
-__all__ = ["WorkspaceAdmin", "WorkspaceRelatedFilter", "principal_of", "principal_or_none"]
+__all__ = ["WorkspaceAdmin", "WorkspaceRelatedFilter", "button", "column", "principal_of", "principal_or_none"]
 
 # Where the request keeps a new token's secret until its page is written; headers' names start with HTTP_.
-NEW_TOKEN = "atom.new_token"
+CREATED = "atom.created"
 
 
 class NewTokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
@@ -37,7 +43,7 @@ class NewTokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
 
     scopes = forms.MultipleChoiceField(
         choices=Scope,
-        widget=UnfoldAdminCheckboxSelectMultiple,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="A token never has more than its person's role allows.",
     )
 
@@ -85,7 +91,7 @@ class AccessTokenAdmin(WorkspaceAdmin):
             membership=queries.member_for_token(principal, None), by=principal.username, **form.cleaned_data
         )
         obj.__dict__.update(token.__dict__)
-        request.META[NEW_TOKEN] = secret
+        request.META[CREATED] = secret
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """The secret, on this page and never again: it travels through no cookie and no redirect."""
@@ -94,18 +100,19 @@ class AccessTokenAdmin(WorkspaceAdmin):
             "title": "Your new token",
             "opts": self.opts,
             "token": obj,
-            "secret": request.META[NEW_TOKEN],
+            "secret": request.META[CREATED],
+            "media": self.media,
         }
         answer = TemplateResponse(request, "admin/ground/accesstoken/created.html", context)
         answer["Cache-Control"] = "no-store"
         return answer
 
-    @action(description="Revoke selected tokens", permissions=["view"])
+    @button("Revoke selected tokens", permissions=["view"])
     def revoke(self, request: HttpRequest, chosen: QuerySet[AccessToken]) -> None:
         revoked = sum(self._revoke(request, token) for token in chosen)
         messages.success(request, f"{revoked} {'token' if revoked == 1 else 'tokens'} revoked.")
 
-    @action(description="Revoke", permissions=["view"], variant=ActionVariant.DANGER, url_path="revoke")
+    @button("Revoke", permissions=["view"], variant=ActionVariant.DANGER, url_path="revoke")
     def revoke_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Asks first: a visit to the address alone changes nothing."""
         token = self.get_object(request, object_id)
@@ -115,8 +122,8 @@ class AccessTokenAdmin(WorkspaceAdmin):
             if self._revoke(request, token):
                 messages.success(request, f"{token.name} is revoked.")
             return HttpResponseRedirect(reverse("admin:ground_accesstoken_changelist"))
-        context = {**self.admin_site.each_context(request), "title": "Revoke this token?", "opts": self.opts}
-        return TemplateResponse(request, "admin/ground/accesstoken/revoke.html", {**context, "token": token})
+        text = f"{token} stops working everywhere within a second, for good."
+        return self.confirm(request, "Revoke this token?", text, "Revoke")
 
     def _revoke(self, request: HttpRequest, token: AccessToken) -> bool:
         try:
@@ -125,25 +132,25 @@ class AccessTokenAdmin(WorkspaceAdmin):
             return False
         return True
 
-    @display(description="Starts with")
+    @column("Starts with")
     def shown_prefix(self, token: AccessToken) -> SafeString:
         return format_html("<code>{}…</code>", token.prefix)
 
-    @display(description="Scopes")
+    @column("Scopes")
     def shown_scopes(self, token: AccessToken) -> str:
         return ", ".join(token.scopes)
 
-    @display(description="State", label={"usable": "success", "expired": "warning", "revoked": "danger"})
+    @column("State", label={"usable": "success", "expired": "warning", "revoked": "danger"})
     def state(self, token: AccessToken) -> str:
         if token.is_revoked:
             return "revoked"
         return "usable" if token.is_usable else "expired"
 
-    @display(description="Expires", ordering="expires_at")
+    @column("Expires", ordering="expires_at")
     def expires(self, token: AccessToken) -> str:
         return moment_html(token.expires_at) if token.expires_at else "never"
 
-    @display(description="Created", ordering="created_at")
+    @column("Created", ordering="created_at")
     def created(self, token: AccessToken) -> SafeString:
         return moment_html(token.created_at)
 
@@ -151,7 +158,7 @@ class AccessTokenAdmin(WorkspaceAdmin):
 class NewMemberForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
     username = forms.CharField(max_length=150, widget=UnfoldAdminTextInputWidget)
     password = forms.CharField(
-        max_length=200, strip=False, widget=UnfoldAdminPasswordInput(attrs={"autocomplete": "new-password"})
+        max_length=200, strip=False, widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"})
     )
 
     class Meta:
@@ -182,19 +189,19 @@ class MembershipAdmin(WorkspaceAdmin):
         member = services.add_member(workspace=workspace, by=principal.username, **form.cleaned_data)
         obj.__dict__.update(member.__dict__)
 
-    @display(description="Person", ordering="user__username")
+    @column("Person", ordering="user__username")
     def person(self, member: Membership) -> str:
         return member.user.get_full_name() or member.user.username
 
-    @display(
-        description="Role",
+    @column(
+        "Role",
         ordering="role",
         label={Role.OWNER: "primary", Role.APPROVER: "info", Role.OPERATOR: "warning", Role.MEMBER: ""},
     )
     def shown_role(self, member: Membership) -> tuple[str, str]:
         return member.role, member.get_role_display()
 
-    @display(description="Since", ordering="created_at")
+    @column("Since", ordering="created_at")
     def since(self, member: Membership) -> SafeString:
         return moment_html(member.created_at)
 
@@ -205,7 +212,7 @@ class OwnWorkspaceAdmin(WorkspaceAdmin):
     list_display = ["name", "since"]
     fields = readonly_fields = ["name", "since"]
 
-    @display(description="Since", ordering="created_at")
+    @column("Since", ordering="created_at")
     def since(self, workspace: Workspace) -> SafeString:
         return moment_html(workspace.created_at)
 
@@ -221,19 +228,19 @@ class AuditEntryAdmin(WorkspaceAdmin):
     ordering = ["-seq"]
     fields = readonly_fields = ["seq", "exactly", "event", "actor", "details", "previous_hash", "hash"]
 
-    @display(description="When", ordering="seq")
+    @column("When", ordering="seq")
     def when(self, entry: AuditEntry) -> SafeString:
         return moment_html(entry.at)
 
-    @display(description="When")
+    @column("When")
     def exactly(self, entry: AuditEntry) -> str:
         return f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
 
-    @display(description="Event", ordering="event", label=True)
+    @column("Event", ordering="event", label=True)
     def shown_event(self, entry: AuditEntry) -> str:
         return entry.event
 
-    @display(description="Summary")
+    @column("Summary")
     def summary(self, entry: AuditEntry) -> SafeString:
         details = json.loads(entry.entry)["details"]
         plain = ((name.replace("_", " "), value) for name, value in details.items() if isinstance(value, str | int))
@@ -241,6 +248,6 @@ class AuditEntryAdmin(WorkspaceAdmin):
             '<span class="atom-summary">{}</span>', ", ".join(f"{name} {value}" for name, value in plain)
         )
 
-    @display(description="Details")
+    @column("Details")
     def details(self, entry: AuditEntry) -> SafeString:
         return data_html(json.loads(entry.entry)["details"])
