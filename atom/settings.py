@@ -58,6 +58,7 @@ PRODUCTION = ATOM_ENV == "production"
 DEBUG = boolean("ATOM_DEBUG", default=False)
 ATOM_HOME = Path(env.str("ATOM_HOME", default="") or BASE_DIR / ".atom").expanduser().absolute()
 PORT = env.int("PORT", default=8000)
+ATOM_BIND = env.str("ATOM_BIND", default="127.0.0.1")
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)
 RUNTIME_FILE = ATOM_HOME / "runtime.json"
 CREDENTIALS_FILE = ATOM_HOME / "credentials.json"

@@ -3,10 +3,22 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from agents.playground import playground
+from atom import views
+
 handler404 = "atom.ground.api.errors.not_found"
 handler500 = "atom.ground.api.errors.server_error"
 
 urlpatterns = [
+    path("", views.root),
+    path("healthz", views.healthz),
+    path("readyz", views.readyz),
+    path("health", views.health),
+    path("admin/playground/", admin.site.admin_view(playground), name="playground"),
     path("admin/", admin.site.urls),
     path("api/", include("atom.ground.api.urls")),
+    path("api/", include("llm.api.urls")),
+    path("api/", include("agents.api.urls")),
+    path("v1/", include("agents.api.openai.urls")),
+    path("api/", include("governance.api.urls")),
 ]

@@ -29,7 +29,9 @@ MAX_URL_CHARS = 4096
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names that mean "this machine" or "this network" by convention, whatever a resolver says.
-_INNER_NAMES = re.compile(r"(.*\.)?(localhost|localdomain|local|internal|intranet|lan|home\.arpa)|ip6-(localhost|loopback)")
+_INNER_NAMES = re.compile(
+    r"(.*\.)?(localhost|localdomain|local|internal|intranet|lan|home\.arpa)|ip6-(localhost|loopback)"
+)
 # Ranges that `ipaddress` calls global, or that carry an IPv4 address inside: IPv4-compatible, IPv4-mapped,
 # IPv4-translated, NAT64 (RFC 6052, RFC 8215), Teredo, 6to4 and its relays, and Azure's host address.
 _REFUSED = tuple(

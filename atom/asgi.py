@@ -1,0 +1,49 @@
+"""The application: HTTP (hot doors without middleware, the rest with it), websockets, and the process's end."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atom.settings")
+
+import django
+
+django.setup(set_prefix=False)
+
+# From here on, because these modules need Django to be set up.
+from channels.auth import AuthMiddlewareStack  # noqa: E402
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.core.handlers.asgi import ASGIHandler  # noqa: E402
+
+from agents.routing import websocket_urlpatterns  # noqa: E402
+from agents.runs.live import live  # noqa: E402
+from atom.ground.asgi import (  # noqa: E402
+    BodyLimit,
+    HotHandler,
+    Lifespan,
+    OriginCheck,
+    RequestID,
+    SocketPaths,
+    SplitByPath,
+    TrustedProxies,
+)
+from atom.ground.draining import on_shutdown  # noqa: E402
+from atom.ground.store import close_store  # noqa: E402
+from llm.http import close_client  # noqa: E402
+
+
+async def drain_runs() -> None:
+    await live().drain(settings.ATOM_DRAIN_TIMEOUT)
+
+
+for last_thing in (drain_runs, close_client, close_store):
+    on_shutdown(last_thing)
+
+application = ProtocolTypeRouter(
+    {
+        "http": TrustedProxies(RequestID(BodyLimit(SplitByPath(hot=HotHandler(), rest=ASGIHandler())))),
+        "websocket": TrustedProxies(
+            OriginCheck(SocketPaths(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)), websocket_urlpatterns))
+        ),
+        "lifespan": Lifespan(),
+    }
+)

@@ -1,0 +1,28 @@
+"""`manage.py serve`: the web process, as `up` and production start it."""
+
+import socket
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from atom.supervisor.errors import CannotStart
+from atom.supervisor.parts import listen
+from atom.supervisor.server import serve
+
+
+class Command(BaseCommand):
+    help = "Serve HTTP and websockets on PORT."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--fd", type=int, help="a listening socket inherited from the parent")
+
+    def handle(self, *args: Any, fd: int | None = None, **options: Any) -> None:
+        try:
+            listening = socket.socket(fileno=fd) if fd is not None else listen()
+        except CannotStart as exc:
+            self.stderr.write(str(exc))
+            sys.exit(1)
+        with listening:
+            serve(listening)
