@@ -118,7 +118,7 @@ class AgentAdmin(WorkspaceAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
-            who = ["name", "slug", "maturity"]
+            who: list[Any] = ["name", "slug", "maturity"]
         else:
             who = ["name", "shown_slug", ("shown_maturity", "shown_status"), "shown_confidence", "created"]
         may_edit = self.has_change_permission(request)

@@ -1,6 +1,6 @@
 """The base of the admin's pages: each shows one workspace only, and scopes say who may do what."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from django.contrib import admin, messages
@@ -38,7 +38,7 @@ def column(
     description: str,
     *,
     ordering: str | None = None,
-    label: bool | dict[str, str] | None = None,
+    label: bool | Mapping[Any, str] | None = None,
     boolean: bool | None = None,
 ) -> Callable[[_Method], _Method]:
     """A column or read-only field; `label` shows it as a badge, coloured by value. (Unfold's own, with types.)"""
