@@ -1,14 +1,14 @@
 """What can go wrong between Atom and a model, as classes that carry how to answer it.
 
-    LLMError (502)
-    ├── NoProvider (503)           nothing usable is configured
-    ├── ConnectFailed (502)        no connection
-    ├── TimedOut (504)             connect, first byte, between chunks, or the whole
-    ├── ProviderFailed (502)       5xx
-    ├── RateLimited (429)          429
-    ├── KeyRefused (502)           401, 402, 403
-    ├── RequestRefused (400…)      400, 404, 422: the request itself, nobody else will like it better
-    └── BadResponse (502)          not the wire's language, or a stream without its finish
+LLMError (502)
+├── NoProvider (503)           nothing usable is configured
+├── ConnectFailed (502)        no connection
+├── TimedOut (504)             connect, first byte, between chunks, or the whole
+├── ProviderFailed (502)       5xx
+├── RateLimited (429)          429
+├── KeyRefused (502)           401, 402, 403
+├── RequestRefused (400…)      400, 404, 422: the request itself, nobody else will like it better
+└── BadResponse (502)          not the wire's language, or a stream without its finish
 """
 
 from atom.ground.errors import AtomError
@@ -61,6 +61,8 @@ class RequestRefused(LLMError):
     def __init__(self, message: str, *, status: int = 400) -> None:
         super().__init__(message)
         self.status = status  # type: ignore[misc]  # the one error whose status the provider decides
+        if status == 404:
+            self.code = "model_not_found"  # type: ignore[misc]
 
 
 class BadResponse(LLMError):

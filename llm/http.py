@@ -10,9 +10,7 @@ from django.conf import settings
 from atom.ground.http import build_client
 from llm.messages import Deadlines
 
-_clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[frozenset[str], httpx.AsyncClient]]" = (
-    WeakKeyDictionary()
-)
+_clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[frozenset[str], httpx.AsyncClient]]" = WeakKeyDictionary()
 
 
 def allowed_hosts() -> frozenset[str]:

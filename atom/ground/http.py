@@ -224,7 +224,7 @@ class _Stream(httpx.AsyncByteStream):
             await self._stream.aclose()
 
 
-class GuardedTransport(AiohttpTransport):  # type: ignore[misc]  # httpx_aiohttp is not typed
+class GuardedTransport(AiohttpTransport):
     """Judges each request's URL before it goes out; its connector judges what the name resolves to."""
 
     def __init__(self, allowed_hosts: Collection[str], session: Callable[[], aiohttp.ClientSession]) -> None:

@@ -1,0 +1,22 @@
+"""The languages that providers speak. A wire is one async generator from a typed request to typed events.
+
+Wires know no Django, no database and no routing: given an endpoint and a client, they talk.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+import httpx
+
+from llm.events import Event
+from llm.messages import Endpoint, Request
+from llm.wires import openai_chat
+
+
+class Wire(Protocol):
+    def __call__(self, request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+        """Deltas as they come, then exactly one `Finished`; any failure is raised as an LLMError."""
+        ...
+
+
+WIRES: dict[str, Wire] = {"openai_chat": openai_chat.stream}

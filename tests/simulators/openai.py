@@ -96,9 +96,7 @@ class OpenAISimulator:
     def will_call(self, name: str, arguments: dict[str, Any] | str, *, say: str = "", **given: Any) -> Script:
         return self.will_call_all([(name, arguments)], say=say, **given)
 
-    def will_call_all(
-        self, calls: list[tuple[str, dict[str, Any] | str]], *, say: str = "", **given: Any
-    ) -> Script:
+    def will_call_all(self, calls: list[tuple[str, dict[str, Any] | str]], *, say: str = "", **given: Any) -> Script:
         """Several tool calls in one answer; arguments given as text go out as they are."""
         scripted = []
         for name, arguments in calls:
@@ -213,9 +211,7 @@ class OpenAISimulator:
                 text = f": ping{script.newline * 2}{text}"
             await response.write(text.encode())
 
-    async def _ended(
-        self, request: web.Request, response: web.StreamResponse, script: Script
-    ) -> web.StreamResponse:
+    async def _ended(self, request: web.Request, response: web.StreamResponse, script: Script) -> web.StreamResponse:
         if script.ending is Ending.HANG:
             await asyncio.sleep(HANG_S)
         if script.ending is Ending.RST and request.transport is not None:

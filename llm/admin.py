@@ -1,0 +1,96 @@
+"""Provider keys in the admin: the secret is entered, never shown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget
+
+from atom.ground.display import moment_html
+from atom.ground.workspace_admin import WorkspaceAdmin, column
+from llm import queries, services
+from llm.models import PROVIDER_CHOICES, ProviderKey
+
+
+class ProviderKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
+    """A key with a field for its secret, which the form never fills in."""
+
+    provider = forms.ChoiceField(choices=PROVIDER_CHOICES, widget=UnfoldAdminSelectWidget)
+    secret = forms.CharField(
+        required=False,
+        strip=True,
+        max_length=services.MAX_SECRET_CHARS,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Kept sealed and never shown again. Leave it empty to keep the present one.",
+    )
+
+    class Meta:
+        model = ProviderKey
+        fields = ["provider", "name", "base_url", "priority", "is_enabled"]
+
+
+@admin.register(ProviderKey)
+class ProviderKeyAdmin(WorkspaceAdmin):
+    """The workspace's keys. A key that no longer opens is red, and says what to do."""
+
+    view_scope = add_scope = change_scope = delete_scope = "admin"
+    form = ProviderKeyForm
+    list_display = ["name", "provider", "masked", "health", "priority", "is_enabled", "last_ok"]
+    list_filter = ["provider", "is_enabled"]
+    search_fields = ["name", "provider"]
+    # Deleting goes through the service, one key at a time: each leaves its audit entry.
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ProviderKey]:
+        return queries.keys_of(self.principal(request))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        entered = ["provider", "name", "secret", "base_url", "priority", "is_enabled"]
+        return entered if obj is None else [*entered, "masked", "health", "last_ok"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        # The secret is bound to its provider.
+        return [] if obj is None else ["provider", "masked", "health", "last_ok"]
+
+    @column("Secret")
+    def masked(self, key: ProviderKey) -> str:
+        return f"••••{key.hint}"
+
+    @column("Health")
+    def health(self, key: ProviderKey) -> SafeString:
+        if not key.is_decryptable:
+            trouble = "This key no longer opens. Enter its secret again."
+        elif key.last_error:
+            trouble = key.last_error
+        else:
+            return format_html("{}", "good" if key.last_ok_at else "not used yet")
+        return format_html('<strong class="text-red-600 dark:text-red-400" style="color:#dc2626">{}</strong>', trouble)
+
+    @column("Last worked", ordering="last_ok_at")
+    def last_ok(self, key: ProviderKey) -> SafeString:
+        return moment_html(key.last_ok_at)
+
+    def save_model(self, request: HttpRequest, obj: ProviderKey, form: Any, change: bool) -> None:
+        principal = self.principal(request)
+        given = {name: form.cleaned_data[name] for name in ("name", "base_url", "priority", "is_enabled")}
+        secret = form.cleaned_data["secret"]
+        if change:
+            kept = queries.get_key(principal, obj.pk)
+            saved = services.update_key(key=kept, by=principal.username, secret=secret or None, **given)
+        else:
+            saved = services.create_key(
+                workspace_id=principal.workspace_id,
+                provider=form.cleaned_data["provider"],
+                secret=secret,
+                by=principal.username,
+                **given,
+            )
+        obj.__dict__.update(saved.__dict__)
+
+    def delete_model(self, request: HttpRequest, obj: ProviderKey) -> None:
+        services.delete_key(key=obj, by=self.principal(request).username)

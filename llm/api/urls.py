@@ -1,0 +1,8 @@
+from django.urls import path
+
+from llm.api import views
+
+urlpatterns = [
+    path("provider-keys/", views.ProviderKeys.as_view()),
+    path("provider-keys/<uuid:key_id>/", views.ProviderKeyDetail.as_view()),
+]

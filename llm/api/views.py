@@ -1,0 +1,51 @@
+"""`/api/provider-keys/`."""
+
+from uuid import UUID
+
+from django.db.models import QuerySet
+from rest_framework import generics
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from atom.ground.api.authentication import who
+from llm import queries, services
+from llm.api.serializers import KeyChanges, KeyOut, NewKey
+from llm.models import ProviderKey
+
+
+class ProviderKeys(generics.ListAPIView[ProviderKey]):
+    """List the workspace's keys; add one."""
+
+    scope = "admin"
+    serializer_class = KeyOut
+
+    def get_queryset(self) -> QuerySet[ProviderKey]:
+        return queries.keys_of(who(self.request))
+
+    def post(self, request: Request) -> Response:
+        data = NewKey(data=request.data)
+        data.is_valid(raise_exception=True)
+        principal = who(request)
+        key = services.create_key(workspace_id=principal.workspace_id, by=principal.username, **data.validated_data)
+        return Response(KeyOut(key).data, status=201)
+
+
+class ProviderKeyDetail(APIView):
+    """One key."""
+
+    scope = "admin"
+
+    def get(self, request: Request, key_id: UUID) -> Response:
+        return Response(KeyOut(queries.get_key(who(request), key_id)).data)
+
+    def patch(self, request: Request, key_id: UUID) -> Response:
+        key = queries.get_key(who(request), key_id)
+        data = KeyChanges(data=request.data)
+        data.is_valid(raise_exception=True)
+        key = services.update_key(key=key, by=who(request).username, **data.validated_data)
+        return Response(KeyOut(key).data)
+
+    def delete(self, request: Request, key_id: UUID) -> Response:
+        services.delete_key(key=queries.get_key(who(request), key_id), by=who(request).username)
+        return Response(status=204)

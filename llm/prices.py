@@ -1,0 +1,50 @@
+"""What a call costs, and which bare model ids exist: from the price list that ships with genai-prices."""
+
+from decimal import Decimal
+from functools import lru_cache
+
+from genai_prices import Usage as PricedUsage
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import ModelInfo
+from genai_prices.types import Provider as PriceList
+
+from llm.events import Usage
+from llm.registry import LOCAL, PROVIDERS
+
+# Longer is no model's name, and would only fill the memory of look-ups.
+MAX_MODEL_CHARS = 200
+
+
+def cost_usd(provider: str, model: str, usage: Usage) -> Decimal | None:
+    """US dollars, never rounded; 0 for the local model, None where no price is known."""
+    if provider == LOCAL:
+        return Decimal(0)
+    found = _listed(provider, model)
+    if found is None:
+        return None
+    price_list, row = found
+    # A provider that reports more cached than sent tokens is taken at its word for what it sent.
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    counted = PricedUsage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=cached)
+    return row.calc_price(counted, price_list).total_price
+
+
+@lru_cache(maxsize=4096)
+def provider_of(model: str) -> str | None:
+    """The provider of a bare model id: the first row of the registry that lists it; None if nobody does."""
+    for row in PROVIDERS.values():
+        if model in row.models or _listed(row.name, model) is not None:
+            return row.name
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _listed(provider: str, model: str) -> tuple[PriceList, ModelInfo] | None:
+    row = PROVIDERS.get(provider)
+    if row is None or not row.prices or len(model) > MAX_MODEL_CHARS:
+        return None
+    price_list = next((found for found in get_snapshot().providers if found.id == row.prices), None)
+    if price_list is None:
+        return None
+    found = price_list.find_model(model)
+    return None if found is None else (price_list, found)

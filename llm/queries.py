@@ -1,0 +1,48 @@
+"""Reads of keys and of the models that a workspace can use."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from atom.ground.errors import NotFound
+from atom.ground.principal import Principal
+from llm import keyring
+from llm.endpoints import usable
+from llm.models import ProviderKey
+from llm.registry import PROVIDERS
+
+# The wire demands a date for each model and providers disagree about it: the date of this registry.
+LISTED_AT = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A row of `/v1/models`; `created` in Unix seconds."""
+
+    id: str
+    owned_by: str
+    created: int = LISTED_AT
+
+
+def keys_of(principal: Principal) -> QuerySet[ProviderKey]:
+    return ProviderKey.objects.filter(workspace_id=principal.workspace_id)
+
+
+def get_key(principal: Principal, key_id: UUID) -> ProviderKey:
+    found = keys_of(principal).filter(pk=key_id).first()
+    if found is None:
+        raise NotFound("There is no such provider key.")
+    return found
+
+
+def models_of(workspace_id: UUID) -> list[ServedModel]:
+    """The registry's models of every provider that this workspace can call. Call through `in_db`."""
+    keys = keyring.open_keys(workspace_id)
+    return [
+        ServedModel(id=f"{row.name}/{model}", owned_by=row.name)
+        for row in PROVIDERS.values()
+        if row.models and usable(row, keys)
+        for model in row.models
+    ]

@@ -1,0 +1,131 @@
+"""Provider keys: made, changed, removed. No audit entry, answer or log ever holds a secret."""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from atom.ground import audit
+from atom.ground.errors import BadRequest
+from atom.ground.http import guard_resolved
+from llm import keyring, sealing
+from llm.models import ProviderKey
+from llm.registry import LOCAL, PROVIDERS
+
+# A hint of four characters must not be much of the secret.
+MIN_HINTED_CHARS = 12
+MAX_SECRET_CHARS = 4000
+
+
+def create_key(
+    *,
+    workspace_id: UUID,
+    provider: str,
+    name: str,
+    secret: str,
+    by: str,
+    base_url: str = "",
+    priority: int = 100,
+    is_enabled: bool = True,
+) -> ProviderKey:
+    """A new key; BadRequest or ForbiddenAddress when something about it is not usable."""
+    if provider not in PROVIDERS or provider == LOCAL:
+        raise BadRequest(f"'{provider}' is not a provider that takes keys.", param="provider")
+    base_url = checked_base_url(base_url)
+    if not base_url and not PROVIDERS[provider].base_url:
+        raise BadRequest(f"A key for {provider} needs its base URL.", param="base_url")
+    secret = _checked_secret(provider, secret)
+    with transaction.atomic():
+        key = ProviderKey.objects.create(
+            workspace_id=workspace_id,
+            provider=provider,
+            name=name,
+            base_url=base_url,
+            sealed=sealing.seal(secret, workspace_id=workspace_id, provider=provider),
+            hint=_hint_of(secret),
+            priority=priority,
+            is_enabled=is_enabled,
+        )
+        _record(key, "provider_key.created", by=by)
+    keyring.forget(workspace_id)
+    return key
+
+
+def update_key(
+    *,
+    key: ProviderKey,
+    by: str,
+    name: str | None = None,
+    secret: str | None = None,
+    base_url: str | None = None,
+    priority: int | None = None,
+    is_enabled: bool | None = None,
+) -> ProviderKey:
+    """Change what is given; the provider stays, because the secret is bound to it."""
+    given = {"name": name, "priority": priority, "is_enabled": is_enabled}
+    changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
+    if base_url is not None:
+        changes["base_url"] = checked_base_url(base_url)
+        if not base_url and not PROVIDERS[key.provider].base_url:
+            raise BadRequest(f"A key for {key.provider} needs its base URL.", param="base_url")
+    if secret is not None:
+        secret = _checked_secret(key.provider, secret)
+        changes["sealed"] = sealing.seal(secret, workspace_id=key.workspace_id, provider=key.provider)
+        changes["hint"], changes["last_error"] = _hint_of(secret), ""
+    for field, value in changes.items():
+        setattr(key, field, value)
+    with transaction.atomic():
+        key.save(update_fields=list(changes))
+        _record(
+            key, "provider_key.updated", by=by, changed=sorted(changes.keys() & {*given, "base_url"}), secret=secret
+        )
+    keyring.forget(key.workspace_id)
+    return key
+
+
+def delete_key(*, key: ProviderKey, by: str) -> None:
+    with transaction.atomic():
+        _record(key, "provider_key.deleted", by=by)
+        key.delete()
+    keyring.forget(key.workspace_id)
+
+
+def record_key_health(*, key_id: UUID, error: str) -> None:
+    """The last call with this key worked (`error` is empty) or did not, in our words."""
+    changes = {"last_error": error[:300]} if error else {"last_error": "", "last_ok_at": timezone.now()}
+    ProviderKey.objects.filter(pk=key_id).update(**changes)
+
+
+def checked_base_url(url: str) -> str:
+    """The URL without a slash at its end, or ForbiddenAddress or BadRequest. Asks DNS."""
+    url = url.strip().rstrip("/")
+    if not url:
+        return ""
+    guard_resolved(url, settings.ATOM_ALLOWED_PROVIDER_HOSTS)
+    if "?" in url or "#" in url:
+        raise BadRequest("The base URL must end with its path.", param="base_url")
+    return url
+
+
+def _checked_secret(provider: str, secret: str) -> str:
+    secret = secret.strip()
+    if not secret and PROVIDERS[provider].needs_key:
+        raise BadRequest("The secret is missing.", param="secret")
+    # It travels in a header: anything else would break the call, or smuggle a second header into it.
+    if len(secret) > MAX_SECRET_CHARS or not all("!" <= char <= "~" for char in secret):
+        raise BadRequest("The secret may hold printable ASCII characters only, and no blanks.", param="secret")
+    return secret
+
+
+def _hint_of(secret: str) -> str:
+    return secret[-4:] if len(secret) >= MIN_HINTED_CHARS else ""
+
+
+def _record(
+    key: ProviderKey, event: str, *, by: str, changed: list[str] | None = None, secret: str | None = None
+) -> None:
+    details: dict[str, object] = {"key": key.id, "provider": key.provider, "name": key.name, "base_url": key.base_url}
+    if changed is not None:
+        details["changed"] = [*changed, "secret"] if secret is not None else changed
+    audit.append(workspace_id=key.workspace_id, actor=by, event=event, details=details)

@@ -1,0 +1,213 @@
+"""The OpenAI chat wire, `POST {base_url}/chat/completions`, which most providers speak.
+
+https://platform.openai.com/docs/api-reference/chat. Tolerated beyond it: `reasoning_content` and `reasoning` for
+thoughts, tool calls without index or id, usage in any chunk, a stream that ends without `[DONE]`.
+"""
+
+import re
+import uuid
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import httpx
+import orjson
+
+from llm.errors import BadResponse, LLMError, ProviderFailed
+from llm.events import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallReady, Usage
+from llm.messages import Endpoint, Image, Message, Request, Text, Tool, ToolCall, ToolResult
+from llm.wires.transport import post_sse
+
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+# OpenAI's thinking models refuse `max_tokens`; other providers do not know its successor.
+_NEW_LIMIT_NAME = re.compile(r"(o\d|gpt-[5-9])")
+
+
+async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+    """Call the model; see `llm.wires.Wire`."""
+    headers = {"Authorization": f"Bearer {endpoint.secret}"} if endpoint.secret else {}
+    url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+    answer = _Answer(endpoint.provider)
+    async with aclosing(post_sse(url, body_of(request, endpoint.provider), headers, endpoint, client)) as chunks:
+        try:
+            async for data in chunks:
+                if data == "[DONE]":
+                    break
+                for event in answer.read(data):
+                    yield event
+        except LLMError:
+            # Once the model has said why it stopped, all is said: only the usage can be missing.
+            if answer.reason is None:
+                raise
+    for event in answer.end():
+        yield event
+
+
+# --- What goes out ------------------------------------------------------------------------------------
+def body_of(request: Request, provider: str) -> dict[str, Any]:
+    """The JSON body of a streamed call. Absent fields are absent; an explicit 0 stays."""
+    limit = "max_tokens"
+    if provider == "openai" and _NEW_LIMIT_NAME.match(request.model):
+        limit = "max_completion_tokens"
+    fields: dict[str, Any] = {
+        limit: request.max_tokens,
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": request.seed,
+        "response_format": request.response_format,
+        "stop": list(request.stop) or None,
+        "tools": [_tool_json(tool) for tool in request.tools] or None,
+        "tool_choice": request.tool_choice,
+    }
+    return {
+        "model": request.model,
+        "messages": [item for message in request.messages for item in _message_json(message)],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **{name: value for name, value in fields.items() if value is not None},
+        **request.extra,
+    }
+
+
+def _tool_json(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def _message_json(message: Message) -> Iterator[dict[str, Any]]:
+    """One message; each tool result is a message of its own on this wire."""
+    content: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
+    for part in message.parts:
+        match part:
+            case Text(text):
+                content.append({"type": "text", "text": text})
+            case Image(url):
+                content.append({"type": "image_url", "image_url": {"url": url}})
+            case ToolCall(id_, name, arguments):
+                function = {"name": name, "arguments": arguments}
+                calls.append({"id": id_, "type": "function", "function": function})
+            case ToolResult(call_id, text):
+                yield {"role": "tool", "tool_call_id": call_id, "content": text}
+    if not content and not calls:
+        if not message.parts:
+            yield {"role": message.role, "content": ""}
+        return
+    row: dict[str, Any] = {"role": message.role, "content": _content_json(content)}
+    if calls:
+        row["tool_calls"] = calls
+    yield row
+
+
+def _content_json(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | None:
+    """A lone text as a string: some servers of this wire know nothing else."""
+    if not parts:
+        return None
+    if len(parts) == 1 and parts[0]["type"] == "text":
+        text: str = parts[0]["text"]
+        return text
+    return parts
+
+
+# --- What comes back ----------------------------------------------------------------------------------
+class _Answer:
+    """Reads chunks in order and remembers what is only known at the end: calls, the reason, the usage."""
+
+    def __init__(self, provider: str) -> None:
+        self.reason: FinishReason | None = None
+        self._provider = provider
+        self._usage = Usage()
+        self._calls: dict[int, _Pieces] = {}
+
+    def read(self, data: str) -> list[Event]:
+        """The events in one chunk; raise BadResponse when it is not this wire's language."""
+        try:
+            chunk = orjson.loads(data)
+            if chunk.get("error"):
+                raise ProviderFailed(f"{self._provider} reported an error in the middle of its answer.")
+            # Groq puts the usage of a stream into a field of its own.
+            usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+            if usage:
+                self._usage = usage_of(usage)
+            # Only the first choice: Atom never asks for several.
+            return [event for choice in (chunk.get("choices") or [])[:1] for event in self._read_choice(choice)]
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as exc:
+            raise BadResponse(f"{self._provider} sent a chunk that is not in the wire's language.") from exc
+
+    def _read_choice(self, choice: dict[str, Any]) -> Iterator[Event]:
+        delta = choice.get("delta") or {}
+        thought = delta.get("reasoning_content") or delta.get("reasoning")
+        if thought:
+            yield ThinkingDelta(_text(thought))
+        for name in ("content", "refusal"):
+            if delta.get(name):
+                yield TextDelta(_text(delta[name]))
+        for piece in delta.get("tool_calls") or []:
+            self._add_piece(piece)
+        if choice.get("finish_reason"):
+            self.reason = _REASONS.get(choice["finish_reason"], "stop")
+
+    def _add_piece(self, piece: dict[str, Any]) -> None:
+        index = piece.get("index")
+        if index is None:
+            # Servers without an index send each call whole, or begin each with its id.
+            index = len(self._calls) if piece.get("id") or not self._calls else max(self._calls)
+        call = self._calls.setdefault(index, _Pieces())
+        function = piece.get("function") or {}
+        call.id = call.id or _text(piece.get("id") or "")
+        call.name = call.name or _text(function.get("name") or "")
+        arguments = function.get("arguments") or ""
+        # Some servers send the arguments as an object instead of as its text.
+        call.arguments += arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
+
+    def end(self) -> Iterator[Event]:
+        """The completed tool calls and the finish; BadResponse if the stream stopped before it."""
+        if self.reason is None:
+            raise BadResponse(f"{self._provider} ended its answer without finishing it.")
+        calls = [self._calls[index] for index in sorted(self._calls)]
+        if any(not call.name for call in calls):
+            raise BadResponse(f"{self._provider} called a tool without naming it.")
+        for call in calls:
+            yield ToolCallReady(ToolCall(call.id or f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments))
+        # Some servers say "stop" although they call tools.
+        called = bool(calls) and self.reason == "stop"
+        yield Finished("tool_calls" if called else self.reason, self._usage)
+
+
+class _Pieces:
+    """A tool call while it arrives."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments = ""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
+def usage_of(usage: dict[str, Any]) -> Usage:
+    """Tokens from a `usage` object; cached and reasoning tokens under the names in use."""
+    sent = usage.get("prompt_tokens_details") or {}
+    said = usage.get("completion_tokens_details") or {}
+    # DeepSeek counts what came from its cache at the top.
+    cached = sent.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")
+    return Usage(
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(cached),
+        reasoning_tokens=_count(said.get("reasoning_tokens")),
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0

@@ -1,0 +1,158 @@
+"""What every wire over SSE needs: a POST, its deadlines, and statuses as our errors."""
+
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import orjson
+from httpx_sse import EventSource, SSEError
+
+from atom.ground.http import ForbiddenAddress
+from llm.errors import (
+    BadResponse,
+    ConnectFailed,
+    KeyRefused,
+    LLMError,
+    ProviderFailed,
+    RateLimited,
+    RequestRefused,
+    TimedOut,
+)
+from llm.messages import Endpoint
+
+# Nobody waits longer for a provider to be ready again, whatever it asks for.
+MAX_RETRY_AFTER_S = 86_400
+
+
+async def post_sse(
+    url: str, body: dict[str, Any], headers: Mapping[str, str], endpoint: Endpoint, client: httpx.AsyncClient
+) -> AsyncGenerator[str, None]:
+    """The `data` of each server-sent event of the answer to this POST.
+
+    Raises an LLMError for whatever goes wrong, in our words; the provider's own text is never read out.
+    """
+    clock = _Clock(endpoint)
+    request = _request_of(url, body, headers, endpoint, client)
+    response = await _send(request, endpoint, client, clock)
+    try:
+        if response.status_code != httpx.codes.OK:
+            raise error_of_status(endpoint.provider, response.status_code, response.headers)
+        # Server-sent events are always UTF-8, whatever the header says.
+        response.encoding = "utf-8"
+        async with aclosing(EventSource(response).aiter_sse()) as events:
+            while (event := await clock.next(events)) is not None:
+                if event.data:
+                    yield event.data
+    except SSEError as exc:
+        raise BadResponse(f"{endpoint.provider} answered with something that is not an event stream.") from exc
+    except httpx.HTTPError as exc:
+        raise BadResponse(f"The connection to {endpoint.provider} broke off in the middle of its answer.") from exc
+    finally:
+        await response.aclose()
+
+
+def _request_of(
+    url: str, body: dict[str, Any], headers: Mapping[str, str], endpoint: Endpoint, client: httpx.AsyncClient
+) -> httpx.Request:
+    connect_s = endpoint.deadlines.connect_s
+    # A compressed stream comes in blocks: words would arrive late.
+    own = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
+    # `pool` bounds name, TCP and TLS together; the other deadlines are the clock's.
+    timeout = httpx.Timeout(None, connect=connect_s, pool=connect_s)
+    try:
+        return client.build_request(
+            "POST", url, content=orjson.dumps(body), headers={**own, **headers}, timeout=timeout
+        )
+    except httpx.InvalidURL as exc:
+        raise ConnectFailed(f"The base URL of {endpoint.provider} is not a URL.") from exc
+
+
+async def _send(
+    request: httpx.Request, endpoint: Endpoint, client: httpx.AsyncClient, clock: "_Clock"
+) -> httpx.Response:
+    try:
+        return await clock.first(client.send(request, stream=True))
+    except httpx.TimeoutException as exc:
+        limit = endpoint.deadlines.connect_s
+        raise TimedOut(f"{endpoint.provider} did not accept a connection within {limit:g} s.") from exc
+    except httpx.HTTPError as exc:
+        raise ConnectFailed(f"{endpoint.provider} could not be reached.") from exc
+    except ForbiddenAddress as exc:
+        raise ConnectFailed(f"{endpoint.provider} is at an address that may not be called: {exc.message}") from exc
+
+
+class _Clock:
+    """The deadlines of one call. Each await gets the nearest one; only waiting counts, never the reader's time."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._provider = endpoint.provider
+        self._limits = endpoint.deadlines
+        self._end = asyncio.get_running_loop().time() + endpoint.deadlines.total_s
+        self._first_end = asyncio.get_running_loop().time() + endpoint.deadlines.first_byte_s
+        self._has_begun = False
+
+    async def first(self, sending: Awaitable[httpx.Response]) -> httpx.Response:
+        """The response's headers."""
+        try:
+            async with asyncio.timeout_at(min(self._first_end, self._end)):
+                return await sending
+        except TimeoutError as exc:
+            raise self._too_late() from exc
+
+    async def next(self, events: AsyncGenerator[Any, None]) -> Any:
+        """The next event, or None at the end."""
+        now = asyncio.get_running_loop().time()
+        until = now + self._limits.chunk_s if self._has_begun else self._first_end
+        try:
+            async with asyncio.timeout_at(min(until, self._end)):
+                event = await anext(events, None)
+        except TimeoutError as exc:
+            raise self._too_late() from exc
+        self._has_begun = True
+        return event
+
+    def _too_late(self) -> TimedOut:
+        if asyncio.get_running_loop().time() >= self._end:
+            return TimedOut(f"{self._provider} did not finish within {self._limits.total_s:g} s.")
+        if self._has_begun:
+            return TimedOut(f"{self._provider} fell silent for {self._limits.chunk_s:g} s in the middle of its answer.")
+        return TimedOut(f"{self._provider} did not begin to answer within {self._limits.first_byte_s:g} s.")
+
+
+def error_of_status(provider: str, status: int, headers: Mapping[str, str]) -> LLMError:
+    """Our error for a provider's HTTP status."""
+    match status:
+        case 401 | 402 | 403:
+            return KeyRefused(f"{provider} refused the key (status {status}).")
+        case 429:
+            return RateLimited(f"{provider} limits the rate of calls.", retry_after_s=_retry_after_s(headers))
+        case 408 | 409 | 425:
+            return ProviderFailed(f"{provider} could not take the call now (status {status}).")
+        case 404:
+            return RequestRefused(f"{provider} does not know this model.", status=404)
+        case _ if 400 <= status < 500:
+            return RequestRefused(f"{provider} refused the request (status {status}).", status=status)
+        case _ if status >= 500:
+            return ProviderFailed(f"{provider} failed (status {status}).", retry_after_s=_retry_after_s(headers))
+    return BadResponse(f"{provider} answered with status {status}, which is not an answer.")
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> int | None:
+    """Retry-After in whole seconds; None when it is absent or nonsense (RFC 9110, section 10.2.3)."""
+    given = headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(given)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(given)
+        except ValueError:
+            return None
+        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    if not math.isfinite(seconds):
+        return None
+    return min(max(0, math.ceil(seconds)), MAX_RETRY_AFTER_S)
