@@ -12,7 +12,6 @@ from agents import gate
 from agents.models import Agent, AgentStatus, Maturity
 from atom.ground import audit
 from atom.ground.errors import BadRequest, NotFound
-from atom.ground.models import User
 from governance.catalogue import Assessment, assess
 from governance.digest import digest
 from governance.matrix import POLICY_VERSION, Ruling, required_maturity, rule
@@ -130,7 +129,6 @@ def _ask_people(action: gate.Action, decision: Decision, waits: timedelta) -> Ap
 
 def _record(decision: Decision, agent: Agent, event: str, more: dict[str, Any]) -> None:
     """Into the audit trail: which question, how it was answered, and by which rule; the arguments as their digest."""
-    asker = User.objects.filter(pk=decision.user_id).first()
     details = {
         "decision": decision.id,
         "agent": agent.slug,
@@ -145,5 +143,5 @@ def _record(decision: Decision, agent: Agent, event: str, more: dict[str, Any]) 
     }
     if decision.is_unknown_action:
         details["note"] = "unknown action"
-    actor = asker.username if asker else f"agent/{agent.slug}"
+    actor = decision.user.username if decision.user else f"agent/{agent.slug}"
     audit.append(workspace_id=decision.workspace_id, actor=actor, event=event, details=details)

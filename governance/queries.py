@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+from django.db.models.expressions import OrderBy
 from django.utils import timezone
 
 from atom.ground.errors import BadRequest, Forbidden, NotFound
@@ -40,12 +41,10 @@ def with_status(rows: QuerySet[Approval], status: str) -> QuerySet[Approval]:
     return rows.filter(status=status)
 
 
-def pending_first(rows: QuerySet[Approval]) -> QuerySet[Approval]:
-    """Annotated with `place`: 0 for what waits for people, 1 for the rest; newest first in each."""
+def waiting_first() -> OrderBy:
+    """An ordering: what waits for people before the rest."""
     waits = When(status=ApprovalStatus.PENDING, expires_at__gt=timezone.now(), then=Value(0))
-    return rows.annotate(place=Case(waits, default=Value(1), output_field=IntegerField())).order_by(
-        "place", "-created_at"
-    )
+    return Case(waits, default=Value(1), output_field=IntegerField()).asc()
 
 
 def get_decision(principal: Principal, decision_id: UUID) -> Decision:

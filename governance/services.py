@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents import gate
-from agents.models import OPEN_STATUSES, Agent, AgentStatus, Run
+from agents.models import Agent, AgentStatus, Run
 from atom.ground import audit
 from atom.ground.errors import AgentPaused, AlreadyDecided, Conflict
 from atom.ground.models import Scope
@@ -59,8 +59,10 @@ def _check_wanted(approval: Approval) -> None:
     agent = Agent.objects.get(pk=approval.agent_id)
     if agent.status != AgentStatus.ACTIVE:
         raise AgentPaused(f"The agent {agent.slug} is {agent.status}; nothing can be approved for it now.")
-    if approval.is_run_by_atom and not Run.objects.filter(pk=approval.run_id, status__in=OPEN_STATUSES).exists():
-        raise Conflict("The run that asked for this has ended.")
+    if approval.is_run_by_atom and approval.run_id is not None:
+        run = Run.objects.get(pk=approval.run_id)
+        if not run.is_open:
+            raise Conflict("The run that asked for this has ended.")
 
 
 def _decide(approval: Approval, principal: Principal, revision: int, status: ApprovalStatus, note: str) -> Approval:

@@ -12,7 +12,8 @@ class NewAction(serializers.Serializer[Any]):
     agent = serializers.CharField(max_length=60)
     action = serializers.CharField(max_length=200)
     arguments = serializers.DictField(required=False, default=dict)
-    context = serializers.DictField(required=False, default=dict)
+    # The field's name is also an attribute of every serializer, which rest framework keeps apart by itself.
+    context = serializers.DictField(required=False, default=dict)  # type: ignore[assignment]
     expires_in = serializers.FloatField(required=False, default=None, allow_null=True)
 
 
@@ -28,7 +29,7 @@ class VerdictOut(serializers.Serializer[Verdict]):
 
 
 class NewOutcome(serializers.Serializer[Any]):
-    status = serializers.ChoiceField(choices=Outcome)
+    status = serializers.ChoiceField(choices=Outcome.choices)
     result = serializers.JSONField(required=False, default=None)
     error = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
 
