@@ -22,7 +22,7 @@ from agents.threads import Turn, thread_of
 from agents.tools.http import check_tool_url
 from atom.ground.admin import WorkspaceAdmin, button, column
 from atom.ground.display import count, data_html, moment_html, money, seconds, share_html
-from atom.ground.errors import BadRequest
+from atom.ground.errors import AtomError
 
 MATURITY_LABELS = {
     Maturity.STUDENT: "",
@@ -99,7 +99,7 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
         for tool in data.validated_data:
             try:
                 check_tool_url(tool["url"])
-            except BadRequest as exc:
+            except AtomError as exc:
                 raise forms.ValidationError(exc.message) from exc
         return [dict(tool) for tool in data.validated_data]
 
@@ -198,7 +198,9 @@ class AgentAdmin(WorkspaceAdmin):
         if agent is None:
             raise Http404
         if request.method != "POST":
-            return self.confirm(request, f"{verb} {agent.name}?", effect, verb)
+            return self.confirm(
+                request, f"{verb} {agent.name}?", effect, verb, is_final=status == AgentStatus.RETIRED
+            )
         reason = request.POST.get("reason", "").strip()[:2000]
         services.set_status(agent=agent, status=status, reason=reason, by=self.principal(request).username)
         messages.success(request, f"{agent.name} is {status}.")

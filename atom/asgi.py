@@ -26,15 +26,20 @@ from atom.ground.asgi import (  # noqa: E402
     SplitByPath,
     TrustedProxies,
 )
-from atom.ground.draining import on_shutdown  # noqa: E402
+from atom.ground.draining import draining_s, on_drain, on_shutdown  # noqa: E402
 from atom.ground.store import close_store  # noqa: E402
 from llm.http import close_client  # noqa: E402
 
 
+# Of the time to drain, runs get this part; the rest is for telling their listeners how they ended.
+RUNS_SHARE = 0.8
+
+
 async def drain_runs() -> None:
-    await live().drain(settings.ATOM_DRAIN_TIMEOUT)
+    await live().drain(max(0.0, settings.ATOM_DRAIN_TIMEOUT * RUNS_SHARE - draining_s()))
 
 
+on_drain(drain_runs)
 for last_thing in (drain_runs, close_client, close_store):
     on_shutdown(last_thing)
 

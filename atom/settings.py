@@ -85,6 +85,7 @@ ROOT_URLCONF = "atom.urls"
 ASGI_APPLICATION = "atom.asgi.application"
 APPEND_SLASH = True
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 # A 5 MB image in base64 must pass on /v1; 30 MB must not, on any door.
 MAX_BODY_BYTES = 24 * 1024 * 1024
 MAX_MESSAGE_CHARS = 1_000_000

@@ -59,8 +59,8 @@ class Opened:
         self._events = follow(runner.run_id, idle_s=min(KEEP_ALIVE_S, settings.ATOM_APPROVAL_HOLD))
         self._first: list[Recorded] = []
 
-    async def begin(self) -> None:
-        """Wait for the first event that a client would see; raise what the run failed with before it."""
+    async def begin(self, *, sees_all: bool = False) -> None:
+        """Wait for the first event that the client will see; raise what the run failed with before it."""
         async for recorded in self._events:
             if recorded is None:
                 continue
@@ -71,6 +71,8 @@ class Opened:
                         raise error
                     return
                 case TextDelta() | ThinkingDelta() | ToolCall() | ApprovalNeeded():
+                    return
+                case _ if sees_all:
                     return
                 case _:
                     pass

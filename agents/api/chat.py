@@ -58,7 +58,7 @@ async def chat(request: HttpRequest, principal: Principal, agent: str) -> HttpRe
         model=data.get("model", ""),
     )
     opened = Opened(runner)
-    await opened.begin()
+    await opened.begin(sees_all=True)
     if data["stream"]:
         return sse_response(_frames(opened), served_headers(runner))
     return _answer(runner, session, await opened.whole(hold=False))

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, assert_never
@@ -142,11 +143,10 @@ class Runner:
                 return
             said: list[Part] = [Text("".join(self._text))] if self._text else []
             self._text = []
-            released, results, pending = await self._judge(calls)
-            if released:
+            is_answer, results, pending = await self._judge(calls)
+            if is_answer:
                 # The client has the next word: it runs the calls and asks again with their results.
-                self._text = [part.text for part in said if isinstance(part, Text)]
-                self._finish_reason = "tool_calls"
+                self._text = [part.text for part in said if isinstance(part, Text)] + self._text
                 return
             await in_db(records.add_round, self.run_id, [*said, *calls], results)
             answer = Message("assistant", (*said, *calls))
@@ -161,21 +161,23 @@ class Runner:
         call = Call(workspace_id=self.turn.workspace_id, request=self._request)
         calls: list[ModelToolCall] = []
         try:
-            async for event in call.events():
-                self.served.provider, self.served.model = call.provider, call.model
-                match event:
-                    case llm_events.TextDelta(text):
-                        self._text.append(text)
-                        await self._emit_delta(TextDelta(text))
-                    case llm_events.ThinkingDelta(text):
-                        await self._emit_delta(ThinkingDelta(text))
-                    case llm_events.ToolCallReady(tool_call):
-                        calls.append(tool_call)
-                    case llm_events.Finished(reason, usage):
-                        self._finish_reason = reason
-                        self._account(call, usage)
-                    case _:
-                        assert_never(event)
+            # Closed at once when the run is stopped, so that the provider stops too.
+            async with aclosing(call.events()) as answer:
+                async for event in answer:
+                    self.served.provider, self.served.model = call.provider, call.model
+                    match event:
+                        case llm_events.TextDelta(text):
+                            self._text.append(text)
+                            await self._emit_delta(TextDelta(text))
+                        case llm_events.ThinkingDelta(text):
+                            await self._emit_delta(ThinkingDelta(text))
+                        case llm_events.ToolCallReady(tool_call):
+                            calls.append(tool_call)
+                        case llm_events.Finished(reason, usage):
+                            self._finish_reason = reason
+                            self._account(call, usage)
+                        case _:
+                            assert_never(event)
         finally:
             self.served.attempts += call.attempts
         return calls
@@ -204,7 +206,7 @@ class Runner:
 
     # --- Tool calls ------------------------------------------------------------------------------------------
     async def _judge(self, calls: list[ModelToolCall]) -> tuple[bool, list[ToolResult], bool]:
-        """Judge each call by itself. Gives: was any released to the client, results of ours, is any pending."""
+        """Judge each call by itself. Gives: is this the answer to the client, results of ours, is any pending."""
         released, results, pending = False, list[ToolResult](), False
         for call in calls:
             own = self.turn.own_tools.get(call.name)
@@ -219,8 +221,10 @@ class Runner:
                 await self._emit(ApprovalNeeded(str(verdict.approval_id), call.id, call.name, verdict.reason))
             else:
                 results.append(ToolResult(call.id, f"Refused: {verdict.reason}"))
+        self._finish_reason = "tool_calls" if released else "stop"
         # A refusal to the client is assistant text, so the answer ends here even when no call is left.
-        return released or all(call.name not in self.turn.own_tools for call in calls), results, pending
+        is_answer = released or all(call.name not in self.turn.own_tools for call in calls)
+        return is_answer, results, pending
 
     async def _verdict(self, call: ModelToolCall, own: HTTPTool | None) -> tuple[gate.Verdict, dict[str, Any]]:
         try:

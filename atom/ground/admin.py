@@ -1,6 +1,7 @@
 """People, workspaces, tokens and the audit trail in the admin. `WorkspaceAdmin` is the base of every room's pages."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ from atom.ground.workspace_admin import (
 
 __all__ = ["WorkspaceAdmin", "WorkspaceRelatedFilter", "button", "column", "principal_of", "principal_or_none"]
 
+# Ids say nothing to people; the entry's own page has them.
+IDENTIFIER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{64}")
 # Where the request keeps a new token's secret until its page is written; headers' names start with HTTP_.
 CREATED = "atom.created"
 
@@ -93,6 +96,13 @@ class AccessTokenAdmin(WorkspaceAdmin):
         obj.__dict__.update(token.__dict__)
         request.META[CREATED] = secret
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        return super().render_change_form(
+            request, {**context, "show_save_and_continue": False}, *args, **kwargs
+        )
+
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """The secret, on this page and never again: it travels through no cookie and no redirect."""
         context = {
@@ -123,7 +133,7 @@ class AccessTokenAdmin(WorkspaceAdmin):
                 messages.success(request, f"{token.name} is revoked.")
             return HttpResponseRedirect(reverse("admin:ground_accesstoken_changelist"))
         text = f"{token} stops working everywhere within a second, for good."
-        return self.confirm(request, "Revoke this token?", text, "Revoke")
+        return self.confirm(request, "Revoke this token?", text, "Revoke", is_final=True)
 
     def _revoke(self, request: HttpRequest, token: AccessToken) -> bool:
         try:
@@ -243,7 +253,11 @@ class AuditEntryAdmin(WorkspaceAdmin):
     @column("Summary")
     def summary(self, entry: AuditEntry) -> SafeString:
         details = json.loads(entry.entry)["details"]
-        plain = ((name.replace("_", " "), value) for name, value in details.items() if isinstance(value, str | int))
+        plain = (
+            (name.replace("_", " "), value)
+            for name, value in details.items()
+            if isinstance(value, int) or (isinstance(value, str) and not IDENTIFIER.fullmatch(value))
+        )
         return format_html(
             '<span class="atom-summary">{}</span>', ", ".join(f"{name} {value}" for name, value in plain)
         )

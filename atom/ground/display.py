@@ -51,12 +51,14 @@ def seconds(value: float | None) -> str:
 
 
 def money(value: Decimal | None) -> str:
-    """US dollars with as many places as the amount needs; `-` when no price is known."""
+    """US dollars, small amounts with two figures that count; `-` when no price is known."""
     if value is None:
         return NOTHING
     if value == 0:
         return "$0.00"
-    return f"${value:.2f}" if value >= 1 else f"${value:.6f}".rstrip("0")
+    if value >= Decimal("0.01"):
+        return f"${value:,.2f}" if value >= 1 else f"${value:.4f}"
+    return f"${Decimal(f'{value:.1e}'):f}"
 
 
 def count(value: int | None) -> str:
@@ -68,11 +70,11 @@ def share_html(value: Decimal | float, label: str) -> SafeString:
     percent = round(float(value) * 100)
     return format_html(
         '<span class="atom-share" title="{} {}%">'
-        '<meter min="0" max="100" value="{}">{}%</meter><span>{}%</span></span>',
+        '<progress max="100" value="{}" aria-label="{}"></progress><span>{}%</span></span>',
         label,
         percent,
         percent,
-        percent,
+        label,
         percent,
     )
 

@@ -24,16 +24,19 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Connections of one client at a time; a call beyond it waits as part of its connect deadline.
 MAX_CONNECTIONS = 2000
 KEEP_ALIVE_S = 30.0
+PIECE_BYTES = 256 * 1024
 MAX_URL_CHARS = 4096
 # Letters, digits, dots, hyphens, underscores, and colons for IPv6: all that a host may consist of.
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
+_AUTHORITY_END = re.compile(r"[/?#]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Names that mean "this machine" or "this network" by convention, whatever a resolver says.
 _INNER_NAMES = re.compile(
     r"(.*\.)?(localhost|localdomain|local|internal|intranet|lan|home\.arpa)|ip6-(localhost|loopback)"
 )
 # Ranges that `ipaddress` calls global, or that carry an IPv4 address inside: IPv4-compatible, IPv4-mapped,
-# IPv4-translated, NAT64 (RFC 6052, RFC 8215), Teredo, 6to4 and its relays, and Azure's host address.
+# IPv4-translated, NAT64 (RFC 6052, RFC 8215), Teredo, 6to4 and its relays, protocol assignments, and the address
+# at which Azure's hosts serve their guests.
 _REFUSED = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -45,6 +48,7 @@ _REFUSED = tuple(
         "2001::/32",
         "2002::/16",
         "fec0::/10",
+        "192.0.0.0/24",
         "192.88.99.0/24",
         "168.63.129.16/32",
     )
@@ -108,10 +112,10 @@ def _taken_apart(url: str) -> tuple[httpx.URL, str, int]:
         host, port = _host_of(parsed), _port_of(parsed)
     except (httpx.InvalidURL, ValueError, KeyError) as exc:
         raise ForbiddenAddress("The URL must begin with http:// or https:// and name a host.") from exc
-    if parsed.userinfo or "@" in parsed.netloc.decode("ascii"):
+    if "@" in _AUTHORITY_END.split(url.partition("//")[2], maxsplit=1)[0]:
         raise ForbiddenAddress("The URL must not contain a user name or password.")
-    if not _HOST.fullmatch(host):
-        raise ForbiddenAddress("The URL must name a host.")
+    if not _HOST.fullmatch(host) or not 0 < port < 65_536:
+        raise ForbiddenAddress("The URL must name a host and a port that exists.")
     return parsed, host, port
 
 
@@ -205,6 +209,8 @@ def _named_errors() -> Iterator[None]:
     except httpx.TimeoutException as exc:
         if isinstance(exc.__cause__, aiohttp.ServerTimeoutError):
             raise
+        if isinstance(exc.__cause__, aiohttp.ClientConnectorError):
+            raise httpx.ConnectError("no connection") from exc
         raise httpx.RemoteProtocolError("the connection was lost") from exc
     except aiohttp.ClientError as exc:
         raise httpx.RemoteProtocolError("the answer is not HTTP") from exc
@@ -224,6 +230,25 @@ class _Stream(httpx.AsyncByteStream):
             await self._stream.aclose()
 
 
+def _in_pieces(request: httpx.Request) -> httpx.Request:
+    """A request whose large body is handed over bit by bit, so that writing it does not hold up everybody else."""
+    try:
+        body = request.content
+    except httpx.RequestNotRead:
+        return request
+    if len(body) <= PIECE_BYTES:
+        return request
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), PIECE_BYTES):
+            yield body[start : start + PIECE_BYTES]
+
+    # Content-Length stands in the headers already, so this is not sent as chunks, which some servers refuse.
+    return httpx.Request(
+        request.method, request.url, headers=request.headers, content=pieces(), extensions=request.extensions
+    )
+
+
 class GuardedTransport(AiohttpTransport):
     """Judges each request's URL before it goes out; its connector judges what the name resolves to."""
 
@@ -234,7 +259,7 @@ class GuardedTransport(AiohttpTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         guard(str(request.url), self._allowed_hosts)
         with _named_errors():
-            response: httpx.Response = await super().handle_async_request(request)
+            response: httpx.Response = await super().handle_async_request(_in_pieces(request))
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Stream(response.stream)
         return response

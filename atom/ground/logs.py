@@ -1,5 +1,6 @@
 """Structured logs through structlog, with secrets taken out before anything is written. No Django."""
 
+import logging
 import re
 from collections.abc import MutableMapping
 from typing import Any
@@ -38,6 +39,13 @@ def redact_event(_logger: object, _name: str, event: MutableMapping[str, Any]) -
     return event
 
 
+class OnlyTracebacks(logging.Filter):
+    """Django logs every 5xx answer; one that we gave on purpose (an unready `/readyz`) is no error of ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is not None
+
+
 def logging_config(*, json: bool, level: str) -> dict[str, Any]:
     """The `LOGGING` dictionary: one line per event on standard error, JSON or for a person's eyes."""
     before: list[Any] = [
@@ -69,6 +77,7 @@ def logging_config(*, json: bool, level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"only_tracebacks": {"()": OnlyTracebacks}},
         "formatters": {
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
@@ -83,6 +92,9 @@ def logging_config(*, json: bool, level: str) -> dict[str, Any]:
             "uvicorn.access": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
             "daphne": {"level": "WARNING"},
-            "django.request": {"level": "ERROR"},
+            "django.request": {"level": "ERROR", "filters": ["only_tracebacks"]},
+            # Celery tells of each task's beginning and end; failures come as warnings and errors.
+            "celery.worker.strategy": {"level": "WARNING"},
+            "celery.app.trace": {"level": "WARNING"},
         },
     }

@@ -116,8 +116,6 @@ class WorkspaceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is not typed
     delete_scope: str | None = None
 
     list_per_page = 25
-    show_full_result_count = False
-    list_filter_submit = False
     compressed_fields = True
     warn_unsaved_form = True
 
@@ -196,7 +194,20 @@ class WorkspaceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is not typed
             messages.error(request, exc.message)
             return HttpResponseRedirect(request.get_full_path())
 
-    def confirm(self, request: HttpRequest, title: str, text: str, submit: str) -> HttpResponse:
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """With one way to save, not three."""
+        return cast(
+            HttpResponse,
+            super().render_change_form(
+                request, {**context, "show_save_and_add_another": False}, *args, **kwargs
+            ),
+        )
+
+    def confirm(
+        self, request: HttpRequest, title: str, text: str, submit: str, *, is_final: bool = False
+    ) -> HttpResponse:
         """A page that asks before something happens, with room for a reason; its form comes back as POST."""
         context = {
             **self.admin_site.each_context(request),
@@ -204,6 +215,7 @@ class WorkspaceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is not typed
             "opts": self.opts,
             "text": text,
             "submit": submit,
+            "is_final": is_final,
             "media": self.media,
         }
         return TemplateResponse(request, "admin/confirm.html", context)

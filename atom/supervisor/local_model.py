@@ -14,6 +14,8 @@ import xllamacpp
 
 CONTEXT_TOKENS = 16_384
 SLOTS = 4
+# So small a model does not always find an end by itself.
+MOST_TOKENS = 512
 NAME = "smollm2"
 
 
@@ -45,6 +47,7 @@ def main() -> None:
     params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = SLOTS
     params.cpuparams.n_threads = max(1, (os.cpu_count() or 2) - 1)
+    params.n_predict = MOST_TOKENS
     params.sampling.temp = 0.2
     params.sampling.top_p = 0.9
     params.verbosity = -1

@@ -1,5 +1,6 @@
 """The web process: uvicorn, with a moment between *draining* and closing so that load balancers can look away."""
 
+import asyncio
 import socket
 import time
 from types import FrameType
@@ -7,7 +8,7 @@ from types import FrameType
 import uvicorn
 from django.conf import settings
 
-from atom.ground.draining import start_draining
+from atom.ground.draining import do_first_things, start_draining
 
 # `/readyz` says 503 this long while the port still answers.
 LOOK_AWAY_S = 2.0
@@ -32,6 +33,12 @@ class Server(uvicorn.Server):
         if self._close_at is not None and time.monotonic() >= self._close_at:
             self.should_exit = True
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Runs are ended a little before the connections that wait for them are cut."""
+        first_things = asyncio.create_task(do_first_things())
+        await super().shutdown(sockets)
+        await first_things
 
 
 def serve(listening: socket.socket) -> None:

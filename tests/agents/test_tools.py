@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 
 from agents.models import Agent, Run
 from agents.tasks import continue_run
@@ -168,7 +168,7 @@ def test_a_denied_call_is_replaced_by_a_refusal_and_none_of_it_reaches_the_clien
 
 
 def test_a_call_that_needs_approval_says_approval_pending_after_the_hold(
-    client: openai.OpenAI, make_agent: MakeAgent, openai_simulator: OpenAISimulator, settings: SettingsWrapper
+    client: openai.OpenAI, make_agent: MakeAgent, openai_simulator: OpenAISimulator, settings: Settings
 ) -> None:
     settings.ATOM_APPROVAL_HOLD = 0.3
     make_agent("intern", maturity="intern")
@@ -199,7 +199,7 @@ def test_a_call_approved_during_the_hold_is_released(
 
 
 def test_a_parked_tool_of_atoms_own_is_pending_on_the_openai_wire_too(
-    client: openai.OpenAI, make_agent: MakeAgent, openai_simulator: OpenAISimulator, settings: SettingsWrapper
+    client: openai.OpenAI, make_agent: MakeAgent, openai_simulator: OpenAISimulator, settings: Settings
 ) -> None:
     settings.ATOM_APPROVAL_HOLD = 0.3
     make_agent("intern", maturity="intern", tools=[tool(openai_simulator, "delete_record", "delete")])
