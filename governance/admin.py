@@ -125,7 +125,7 @@ class ApprovalAdmin(WorkspaceAdmin):
         context = {"decision_form": DecisionForm(request, approval.pk) if may else None, **(extra_context or {})}
         return super().changeform_view(request, object_id, form_url, context)
 
-    @action(
+    @action(  # type: ignore[untyped-decorator]  # unfold is not typed
         description="Approve",
         permissions=["decide"],
         icon="check",
@@ -139,7 +139,7 @@ class ApprovalAdmin(WorkspaceAdmin):
     def approve(self, request: HttpRequest, form: DecisionForm, object_id: str) -> HttpResponse:
         return self._decide(request, form, object_id, services.approve, "Approved")
 
-    @action(
+    @action(  # type: ignore[untyped-decorator]  # unfold is not typed
         description="Reject",
         permissions=["decide"],
         icon="close",
@@ -168,31 +168,31 @@ class ApprovalAdmin(WorkspaceAdmin):
         # The dialog posts in the background; htmx goes to another page only when told so in this header.
         return HttpResponse(headers={"HX-Redirect": inbox}) if "HX-Request" in request.headers else redirect(inbox)
 
-    @display(description="Status", label=STATUS_COLOURS)
+    @display(description="Status", label=STATUS_COLOURS)  # type: ignore[untyped-decorator]  # unfold is not typed
     def state(self, approval: Approval) -> str:
         return str(approval.current_status)
 
-    @display(description="Arguments")
+    @admin.display(description="Arguments")
     def arguments_in_brief(self, approval: Approval) -> str:
         return brief(approval.arguments)
 
-    @display(description="Arguments")
+    @admin.display(description="Arguments")
     def arguments_readable(self, approval: Approval) -> str:
         return readable(approval.arguments)
 
-    @display(description="Result")
+    @admin.display(description="Result")
     def result_readable(self, approval: Approval) -> str:
         return "" if approval.result is None else _text(approval.result)
 
-    @display(description="Why it is asked")
+    @admin.display(description="Why it is asked")
     def why(self, approval: Approval) -> str:
         return approval.decision.reason
 
-    @display(description="Asked", ordering="created_at")
+    @admin.display(description="Asked", ordering="created_at")
     def asked(self, approval: Approval) -> str:
         return f"{timesince(approval.created_at, depth=1)} ago"
 
-    @display(description="Expires", ordering="expires_at")
+    @admin.display(description="Expires", ordering="expires_at")
     def expires(self, approval: Approval) -> str:
         if approval.status != ApprovalStatus.PENDING or approval.expires_at <= timezone.now():
             return ""
@@ -229,14 +229,14 @@ class DecisionAdmin(WorkspaceAdmin):
     ]
     readonly_fields = fields
 
-    @display(description="Decision", ordering="decision", label=DECISION_COLOURS)
+    @display(description="Decision", ordering="decision", label=DECISION_COLOURS)  # type: ignore[untyped-decorator]  # unfold is not typed
     def verdict(self, decision: Decision) -> str:
         return decision.decision
 
-    @display(description="Arguments")
+    @admin.display(description="Arguments")
     def arguments_readable(self, decision: Decision) -> str:
         return readable(decision.arguments)
 
-    @display(description="Context")
+    @admin.display(description="Context")
     def context_readable(self, decision: Decision) -> str:
         return readable(decision.context)

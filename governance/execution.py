@@ -2,12 +2,11 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from agents.models import OPEN_STATUSES, Agent, AgentStatus
@@ -38,13 +37,15 @@ def due_ids() -> list[UUID]:
     return list(_free_to_claim().values_list("pk", flat=True))
 
 
-def _free_to_claim() -> Any:
+def _free_to_claim() -> QuerySet[Approval]:
+    # Every condition stands on the row itself, without a join: PostgreSQL looks at them again once it has the
+    # row's lock, but not at a subquery over the same table, and then two workers would have it.
     now = timezone.now()
     return (
         Approval.objects.filter(status=ApprovalStatus.APPROVED, is_run_by_atom=True)
         .filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
         # A paused agent's action waits until the agent is resumed.
-        .exclude(agent__status=AgentStatus.PAUSED)
+        .exclude(agent__in=Agent.objects.filter(status=AgentStatus.PAUSED))
     )
 
 

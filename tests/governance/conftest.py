@@ -65,10 +65,11 @@ def tool() -> Iterator[Tool]:
 
 def use_broker(url: str) -> None:
     """Let Celery send to another broker from now on."""
-    app.conf.broker_url = url
+    app.conf.update(broker_url=url)
     pools.reset()
-    app._pool = None
-    app.amqp._producer_pool = None
+    # Celery keeps the pools it once made, under names of its own.
+    vars(app).update(_pool=None)
+    vars(app.amqp).update(_producer_pool=None)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def queued(store: redis.Redis, store_url: str) -> Iterator[Callable[[], list[tup
 
     def read() -> list[tuple[str, str]]:
         found = []
-        for raw in reversed(store.lrange("atom:celery:celery", 0, -1)):  # type: ignore[arg-type]
+        for raw in reversed(store.lrange("atom:celery:celery", 0, -1)):
             message = json.loads(raw)
             args = json.loads(base64.b64decode(message["body"]))[0]
             found.append((message["headers"]["task"], args[0]))
@@ -106,7 +107,7 @@ def ask(intern: Agent) -> Callable[..., Approval]:
 
     def make(**given: Any) -> Approval:
         verdict = judge_action(action_of(intern, **given))
-        return Approval.objects.select_related("agent").get(pk=verdict.approval_id)
+        return Approval.objects.select_related("agent").get(decision=verdict.decision_id)
 
     return make
 

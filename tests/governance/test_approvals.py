@@ -183,7 +183,7 @@ def test_a_decision_wakes_the_run_that_holds_the_call(
     ask: Ask, waiting_run: Run, bob: Principal, store: redis.Redis, status: ApprovalStatus
 ) -> None:
     approval = ask(run_id=waiting_run.id, call_id="call-1")
-    with store.pubsub(ignore_subscribe_messages=True) as channel:
+    with store.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
         channel.subscribe(CONTROL_CHANNEL)
         channel.get_message(timeout=5)
         DECISIONS[status](approval=approval, principal=bob, revision=1)

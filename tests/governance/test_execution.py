@@ -13,6 +13,7 @@ from atom.ground.principal import Principal
 from atom.ground.store import sync_store
 from governance import execution, services, tasks
 from governance.models import Approval, ApprovalStatus
+from governance.telling import tell_run
 from llm.messages import ToolCall, ToolResult
 from tests.governance.conftest import DEAD_BROKER, Tool, call_in, use_broker
 
@@ -274,7 +275,7 @@ def test_the_first_end_counts(run_approval: Approval, waiting_run: Run, bob: Pri
 def test_a_result_is_told_once(run_approval: Approval, waiting_run: Run, bob: Principal, queued: Queued) -> None:
     services.reject(approval=run_approval, principal=bob, revision=1)
     for _ in range(3):
-        tasks.tell_run(run_approval.id)
+        tell_run(run_approval.id)
     waiting_run.refresh_from_db()
     assert records.parked_results(waiting_run) == [ToolResult("call-1", "Refused: rejected by bob.")]
     assert len(queued()) == 1

@@ -75,7 +75,7 @@ def test_a_decision_keeps_its_inputs(student: Agent, alice: Principal) -> None:
     verdict = judge_action(
         action_of(student, arguments=arguments, context={"ip": "::1"}, tool="delete_record", user_id=alice.user_id)
     )
-    row = Decision.objects.get(pk=verdict.decision_id)
+    row = Decision.objects.get()
     assert (row.agent, row.maturity, row.action, row.complexity) == (student, "student", "delete", 4)
     assert (row.arguments, row.arguments_digest, row.context) == (arguments, digest(arguments), {"ip": "::1"})
     assert (row.tool, row.user_id, row.decision, row.reason) == ("delete_record", alice.user_id, "deny", verdict.reason)
@@ -144,8 +144,8 @@ def test_the_level_of_now_counts(student: Agent) -> None:
 
 
 def test_people_can_be_given_less_time(intern: Agent) -> None:
-    verdict = judge_action(action_of(intern), expires_in_s=1.5)
-    left = Approval.objects.get(pk=verdict.approval_id).expires_at - timezone.now()
+    judge_action(action_of(intern), expires_in_s=1.5)
+    left = Approval.objects.get().expires_at - timezone.now()
     assert timedelta(0) < left <= timedelta(seconds=1.5)
 
 
