@@ -198,9 +198,7 @@ class AgentAdmin(WorkspaceAdmin):
         if agent is None:
             raise Http404
         if request.method != "POST":
-            return self.confirm(
-                request, f"{verb} {agent.name}?", effect, verb, is_final=status == AgentStatus.RETIRED
-            )
+            return self.confirm(request, f"{verb} {agent.name}?", effect, verb, is_final=status == AgentStatus.RETIRED)
         reason = request.POST.get("reason", "").strip()[:2000]
         services.set_status(agent=agent, status=status, reason=reason, by=self.principal(request).username)
         messages.success(request, f"{agent.name} is {status}.")
@@ -251,7 +249,9 @@ class SessionAdmin(WorkspaceAdmin):
     fields: Sequence[str] = []
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Session]:
-        return queries.sessions_of(self.principal(request)).select_related("agent", "user")
+        rows = queries.sessions_of(self.principal(request)).select_related("agent", "user")
+        # Counting messages groups the rows, which drops the model's own order.
+        return rows.order_by("-updated_at")
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         session: Session = context["original"]

@@ -99,9 +99,7 @@ class AccessTokenAdmin(WorkspaceAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        return super().render_change_form(
-            request, {**context, "show_save_and_continue": False}, *args, **kwargs
-        )
+        return super().render_change_form(request, {**context, "show_save_and_continue": False}, *args, **kwargs)
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """The secret, on this page and never again: it travels through no cookie and no redirect."""

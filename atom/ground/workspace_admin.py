@@ -200,9 +200,7 @@ class WorkspaceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is not typed
         """With one way to save, not three."""
         return cast(
             HttpResponse,
-            super().render_change_form(
-                request, {**context, "show_save_and_add_another": False}, *args, **kwargs
-            ),
+            super().render_change_form(request, {**context, "show_save_and_add_another": False}, *args, **kwargs),
         )
 
     def confirm(

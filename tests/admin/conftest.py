@@ -1,0 +1,80 @@
+"""Browsers of the standing cast, and a workspace with something on every page."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from agents.models import Agent, Message, Run, RunEvent, RunStatus, Session
+from atom.ground.models import Membership, User, Workspace
+from atom.ground.principal import Principal
+from atom.ground.tokens import create_token
+from governance.models import Approval, Decision
+
+
+@pytest.fixture
+def browser() -> Callable[[Principal], Client]:
+    """A test client that is signed in as somebody."""
+
+    def sign_in(principal: Principal) -> Client:
+        client = Client()
+        client.force_login(User.objects.get(pk=principal.user_id))
+        return client
+
+    return sign_in
+
+
+@pytest.fixture
+def rows(alice: Principal, bob: Principal, workspace: Workspace, make_agent: Callable[..., Agent]) -> dict[str, Any]:
+    """One row of every kind in Alice's workspace, by model label; every text of hers says `zebra`."""
+    agent = make_agent("zebra", name="Zebra", maturity="intern", system_prompt="You are a zebra.")
+    session = Session.objects.create(workspace=workspace, agent=agent, user_id=alice.user_id, title="zebra talk")
+    run = Run.objects.create(
+        workspace=workspace,
+        agent=agent,
+        session=session,
+        user_id=alice.user_id,
+        status=RunStatus.FAILED,
+        provider="openai",
+        model="zebra-model",
+        error_code="zebra_error",
+        error_message="The zebra ran away.",
+        ended_at=timezone.now(),
+    )
+    call = {"type": "tool_call", "id": "c1", "name": "zebra_tool", "arguments": json.dumps({"stripes": 40})}
+    result = {"type": "tool_result", "call_id": "c1", "content": json.dumps({"ok": True})}
+    for role, part in (("user", {"type": "text", "text": "zebra?"}), ("assistant", call), ("tool", result)):
+        Message.objects.create(workspace=workspace, session=session, run=run, role=role, parts=[part])
+    RunEvent.objects.create(run=run, seq=1, type="tool_judged", data={"name": "zebra_tool"})
+    member = Membership.objects.get(user_id=alice.user_id)
+    token, _ = create_token(membership=member, name="zebra token", by="alice")
+    decision = Decision.objects.create(
+        workspace=workspace,
+        agent=agent,
+        maturity=agent.maturity,
+        action="zebra_delete",
+        complexity=4,
+        arguments={"id": 7},
+        arguments_digest="0" * 64,
+        decision="ask",
+        reason="zebras ask first",
+        rule="matrix",
+        policy_version="1",
+        latency_us=5,
+    )
+    approval = Approval.objects.create(
+        workspace=workspace,
+        agent=agent,
+        decision=decision,
+        action="zebra_delete",
+        arguments={"id": 7},
+        digest="0" * 64,
+        expires_at=timezone.now() + timedelta(hours=1),
+    )
+    entry = workspace.audit_entries.order_by("-seq").first()
+    found = [agent, session, run, token, decision, approval, entry, member, workspace]
+    return {row._meta.label_lower: row for row in found if row is not None}
