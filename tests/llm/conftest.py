@@ -24,7 +24,7 @@ async def no_client_left() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def upstream() -> AsyncIterator[httpx.AsyncClient]:
     async with build_client(allowed_hosts=["127.0.0.1"], timeout=httpx.Timeout(None)) as made:
         yield made
 
@@ -40,14 +40,14 @@ def asking(text: str = "hi", **given: Any) -> Request:
 
 
 @pytest.fixture
-def events_of(client: httpx.AsyncClient, endpoint: Endpoint) -> EventsOf:
+def events_of(upstream: httpx.AsyncClient, endpoint: Endpoint) -> EventsOf:
     """All events of one call on the wire; `seen`, if given, has them even when the call fails."""
 
     async def gather(
         request: Request | None = None, *, at: Endpoint = endpoint, seen: list[Event] | None = None
     ) -> list[Event]:
         seen = [] if seen is None else seen
-        async with aclosing(openai_chat.stream(request or asking(), at, client)) as answer:
+        async with aclosing(openai_chat.stream(request or asking(), at, upstream)) as answer:
             async for event in answer:
                 seen.append(event)
         return seen

@@ -74,11 +74,11 @@ async def test_without_a_secret_no_authorization_is_sent(
 
 
 async def test_chunks_are_not_buffered(
-    client: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
+    upstream: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
 ) -> None:
     openai_simulator.will_say("a b c d", delay_s=0.1)
     began, at = time.monotonic(), []
-    async for event in openai_chat.stream(asking(), endpoint, client):
+    async for event in openai_chat.stream(asking(), endpoint, upstream):
         if isinstance(event, TextDelta):
             at.append(time.monotonic() - began)
     # Four words 0.1 s apart cannot all come together.
@@ -444,10 +444,10 @@ async def full_queue(events_of: EventsOf, endpoint: Endpoint) -> None:
 
 
 async def test_a_stream_that_is_left_lets_go_of_the_provider(
-    client: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
+    upstream: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
 ) -> None:
     openai_simulator.will_say(" ".join("x" * 200), delay_s=0.02)
-    async with aclosing(openai_chat.stream(asking(), endpoint, client)) as answer:
+    async with aclosing(openai_chat.stream(asking(), endpoint, upstream)) as answer:
         async for _ in answer:
             break
     for _ in range(100):
@@ -458,11 +458,11 @@ async def test_a_stream_that_is_left_lets_go_of_the_provider(
 
 
 async def test_a_reader_who_takes_their_time_is_no_silence(
-    client: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
+    upstream: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
 ) -> None:
     openai_simulator.will_say("one two three")
     seen = []
-    async for event in openai_chat.stream(asking(), within(endpoint, chunk_s=0.2), client):
+    async for event in openai_chat.stream(asking(), within(endpoint, chunk_s=0.2), upstream):
         await asyncio.sleep(0.25)
         seen.append(event)
     assert text_of(seen) == "one two three"
@@ -537,5 +537,6 @@ def test_a_conversation_with_tools_and_an_image_is_written_as_the_wire_has_it() 
 
 
 async def test_a_very_long_context_goes_out_whole(events_of: EventsOf, openai_simulator: OpenAISimulator) -> None:
+    openai_simulator.will_say("ok")
     await events_of(asking("word " * 400_000))
     assert len(openai_simulator.requests[0].json["messages"][0]["content"]) == 2_000_000

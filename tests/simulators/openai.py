@@ -194,9 +194,12 @@ class OpenAISimulator:
         await asyncio.sleep(script.first_delay_s)
         try:
             await self._write_chunks(response, asked, script)
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             self.abandoned += 1
             raise
+        except ConnectionError:
+            self.abandoned += 1
+            return response
         if script.cut_after is None and script.done:
             await response.write(f"data: [DONE]{script.newline * 2}".encode())
         return await self._ended(request, response, script)
@@ -266,7 +269,7 @@ class OpenAISimulator:
 
 def words(text: str) -> list[str]:
     """The text in pieces that join to itself: each word with the blanks before it."""
-    return re.findall(r"\s*\S+\s*$|\s*\S+", text)
+    return re.findall(r"\s*\S+\s*$|\s*\S+|\s+$", text)
 
 
 def choice(delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
@@ -296,7 +299,7 @@ def usage_of(asked: Seen, script: Script) -> dict[str, Any]:
 async def seen(request: web.Request) -> Seen:
     raw = await request.read()
     try:
-        body = json.loads(raw) if raw else {}
+        body = json.loads(raw) if raw else dict(request.query)
     except ValueError:
         body = raw.decode(errors="replace")
     headers = {name.lower(): value for name, value in request.headers.items()}
