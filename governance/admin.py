@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.timesince import timesince, timeuntil
@@ -41,12 +42,9 @@ def _text(value: Any) -> str:
 
 
 def readable(values: dict[str, Any]) -> SafeString:
-    """A row for each argument: its name, its value."""
-    line = '<dt class="font-semibold">{}</dt><dd class="break-words whitespace-pre-wrap">{}</dd>'
-    lines = format_html_join("", line, ((name, _text(value)) for name, value in values.items()))
-    if not values:
-        return lines
-    return format_html('<dl class="grid gap-x-4 gap-y-1 grid-cols-[max-content_1fr]">{}</dl>', lines)
+    """A line for each argument: its name, its value."""
+    line = '<div class="break-words whitespace-pre-wrap"><span class="font-semibold">{}:</span> {}</div>'
+    return format_html_join("", line, ((name, _text(value)) for name, value in values.items()))
 
 
 def brief(values: dict[str, Any]) -> str:
@@ -68,11 +66,16 @@ class DecisionForm(BaseDialogForm):  # type: ignore[misc]  # unfold is not typed
         label="Reason", required=False, max_length=10_000, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3})
     )
     revision = forms.IntegerField(widget=forms.HiddenInput)
+    form_before_template = "governance/asked.html"
 
     def __init__(self, request: HttpRequest, object_id: object = None, *args: Any, **kwargs: Any) -> None:
         approval = _found(request, object_id)
         kwargs["initial"] = {"revision": approval.revision, "_form_submitted": True}
         super().__init__(request, object_id, *args, **kwargs)
+
+    def get_before_template_context(self, request: HttpRequest, object_id: object = None) -> dict[str, Any]:
+        approval = _found(request, object_id)
+        return {"approval": approval, "arguments": readable(approval.arguments)}
 
 
 @admin.register(Approval)
@@ -85,7 +88,7 @@ class ApprovalAdmin(WorkspaceAdmin):
     search_fields = ["action", "tool", "agent__slug"]
     actions_row = ["approve", "reject"]
     change_form_outer_after_template = "governance/decide.html"
-    fields = [
+    asked_fields = [
         "state",
         "agent",
         "action",
@@ -96,19 +99,17 @@ class ApprovalAdmin(WorkspaceAdmin):
         "run",
         "created_at",
         "expires_at",
-        "revision",
-        "digest",
-        "decided_by",
-        "decided_at",
-        "note",
-        "executed_at",
-        "result_readable",
-        "error",
     ]
-    readonly_fields = fields
+    decided_fields = ["decided_by", "decided_at", "note", "executed_at", "result_readable", "error", "digest"]
+    readonly_fields = [*asked_fields, *decided_fields]
 
     def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return Scope.APPROVE in self.principal(request).scopes
+
+    def get_fields(self, request: HttpRequest, obj: Approval | None = None) -> list[str]:
+        """While it waits, only what helps to decide, so that the buttons are near."""
+        waits = obj is not None and obj.current_status == ApprovalStatus.PENDING
+        return self.asked_fields if waits else [*self.asked_fields, *self.decided_fields]
 
     def get_ordering(self, request: HttpRequest) -> list[str | OrderBy]:
         return [queries.waiting_first(), "-created_at"]
@@ -190,7 +191,8 @@ class ApprovalAdmin(WorkspaceAdmin):
 
     @admin.display(description="Asked", ordering="created_at")
     def asked(self, approval: Approval) -> str:
-        return f"{timesince(approval.created_at, depth=1)} ago"
+        just_now = timezone.now() - approval.created_at < timedelta(minutes=1)
+        return "just now" if just_now else f"{timesince(approval.created_at, depth=1)} ago"
 
     @admin.display(description="Expires", ordering="expires_at")
     def expires(self, approval: Approval) -> str:

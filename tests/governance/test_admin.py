@@ -43,7 +43,7 @@ def test_the_inbox_shows_what_waits_first(ask: Ask, bob: Principal) -> None:
     html = page(signed_in(bob), INBOX)
     places = [html.index(f"id: {word}") for word in ("waits-shortest", "waits-longest", "rejected", "overdue")]
     assert places == sorted(places)
-    assert html.count("in 23") >= 2
+    assert html.count("just now") == 4
     assert url(newest, "approve") in html
     assert url(waiting, "reject") in html
 
@@ -51,8 +51,7 @@ def test_the_inbox_shows_what_waits_first(ask: Ask, bob: Principal) -> None:
 def test_arguments_are_readable(ask: Ask, bob: Principal) -> None:
     approval = ask(arguments={"subject": "<b>Hi</b>", "to": ["a@example.org"]})
     html = page(signed_in(bob), f"{INBOX}{approval.pk}/change/")
-    assert ">subject</dt>" in html
-    assert "&lt;b&gt;Hi&lt;/b&gt;</dd>" in html
+    assert ">subject:</span> &lt;b&gt;Hi&lt;/b&gt;</div>" in html
     assert "a@example.org" in html
     assert "An intern may delete only after a person has approved it." in html
 
@@ -78,7 +77,7 @@ def test_an_approver_decides_with_a_reason(ask: Ask, bob: Principal, verb: str, 
 def test_the_dialog_of_a_row_leads_back_to_the_inbox(ask: Ask, bob: Principal) -> None:
     approval = ask()
     client = signed_in(bob)
-    assert "It runs with exactly the arguments" in page(client, url(approval, "approve"))
+    assert ">id:</span> 7</div>" in page(client, url(approval, "approve"))
     answer = client.post(url(approval, "approve"), decision_on(approval), headers={"HX-Request": "true"})
     assert answer.headers["HX-Redirect"] == INBOX
 
