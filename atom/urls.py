@@ -20,5 +20,6 @@ urlpatterns = [
     path("api/", include("llm.api.urls")),
     path("api/", include("agents.api.urls")),
     path("v1/", include("agents.api.openai.urls")),
+    path("api/", include("feedback.api.urls")),
     path("api/", include("governance.api.urls")),
 ]

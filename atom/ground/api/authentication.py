@@ -29,7 +29,8 @@ async def principal_of_token(secret: str | None) -> Principal:
     """The principal for async doors: from memory if seen within a second, else from the database."""
     if not secret:
         raise NotAuthenticated
-    return tokens.recalled(secret) or await in_db(tokens.authenticate, secret)
+    found = tokens.recalled(secret)
+    return await in_db(tokens.authenticate, secret) if found is None else found
 
 
 def who(request: Request) -> Principal:

@@ -1,0 +1,6 @@
+"""Facts that upper rooms may want to hear. A receiver queues a task, nothing more."""
+
+from django.dispatch import Signal
+
+# feedback_id: UUID
+feedback_given = Signal()

@@ -1,0 +1,105 @@
+"""The hourly sums equal the rows, whatever the order and however often they are made."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agents.models import Agent, Message
+from feedback.models import DirtyHour, Feedback, FeedbackHour, FeedbackStatus
+from feedback.rollups import COUNTED, hour_of, recount, sum_dirty_hours
+from feedback.tasks import aggregate_feedback
+
+BEGIN = datetime(2026, 11, 1, 10, 0, tzinfo=UTC)
+SAID = st.tuples(
+    st.integers(0, 300),
+    st.sampled_from(["", "up", "down"]),
+    st.sampled_from([None, 1, 2, 3, 4, 5]),
+    st.sampled_from(["", "better"]),
+)
+
+
+def say(answer: Message, minute: int, thumb: str = "up", rating: int | None = None, correction: str = "") -> Feedback:
+    assert answer.run is not None
+    given = Feedback.objects.create(
+        workspace_id=answer.workspace_id,
+        agent_id=answer.run.agent_id,
+        session_id=answer.session_id,
+        run=answer.run,
+        message=answer,
+        thumb=thumb,
+        rating=rating,
+        correction=correction,
+        status=FeedbackStatus.ACCEPTED,
+        created_at=BEGIN + timedelta(minutes=minute),
+    )
+    DirtyHour.objects.create(agent_id=given.agent_id, hour=hour_of(given.created_at))
+    return given
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(said=st.lists(SAID, max_size=25), pauses=st.sets(st.integers(0, 25)))
+def test_sums_equal_rows_in_any_order_of_work(
+    make_answer: Callable[..., Message], said: list[tuple[int, str, int | None, str]], pauses: set[int]
+) -> None:
+    for table in (FeedbackHour, DirtyHour, Feedback):
+        table.objects.all().delete()
+    answer = Message.objects.filter(role="assistant").first() or make_answer()
+    for place, (minute, thumb, rating, correction) in enumerate(said):
+        say(answer, minute, thumb, rating, correction)
+        if place in pauses:
+            aggregate_feedback()
+    aggregate_feedback()
+    aggregate_feedback()
+    assert recount(repair=False) == []
+    assert sum(FeedbackHour.objects.values_list("total", flat=True)) == len(said)
+    for row in FeedbackHour.objects.all():
+        assert row.total == row.positive + row.negative + row.neutral
+
+
+def test_the_same_hour_is_summed_once_however_often_it_changed(make_answer: Callable[..., Message]) -> None:
+    answer = make_answer()
+    for minute in (1, 2, 61):
+        say(answer, minute)
+    assert sum_dirty_hours() == 2
+    assert sum_dirty_hours() == 0
+
+
+def test_late_feedback_reaches_its_own_hour(make_answer: Callable[..., Message]) -> None:
+    answer = make_answer()
+    say(answer, 70)
+    aggregate_feedback()
+    say(answer, 5)
+    aggregate_feedback()
+    totals = FeedbackHour.objects.order_by("hour").values_list("hour", "total")
+    assert list(totals) == [(BEGIN, 1), (BEGIN + timedelta(hours=1), 1)]
+
+
+def test_recount_finds_and_repairs_wrong_and_missing_sums(make_answer: Callable[..., Message]) -> None:
+    answer = make_answer()
+    say(answer, 1)
+    say(answer, 61)
+    aggregate_feedback()
+    FeedbackHour.objects.filter(hour=BEGIN).update(total=7)
+    FeedbackHour.objects.exclude(hour=BEGIN).delete()
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("feedback", "recount", stdout=out)
+    assert "2 hours differed" in out.getvalue()
+    call_command("feedback", "recount", "--repair", stdout=out)
+    call_command("feedback", "recount", stdout=out)
+    assert "0 hours differed" in out.getvalue()
+
+
+def test_two_agents_are_summed_apart(make_answer: Callable[..., Message]) -> None:
+    say(make_answer("one"), 1)
+    say(make_answer("two"), 1, "down")
+    aggregate_feedback()
+    one, two = FeedbackHour.objects.order_by("agent__slug")
+    assert (one.positive, one.negative, two.positive, two.negative) == (1, 0, 0, 1)
+    assert Agent.objects.count() == 2
+    assert set(COUNTED) <= {item.name for item in FeedbackHour._meta.get_fields()}
