@@ -118,7 +118,7 @@ class _Clock:
 
     def _too_late(self) -> TimedOut:
         if asyncio.get_running_loop().time() >= self._end:
-            return TimedOut(f"{self._provider} did not finish within {self._limits.total_s:g} s.")
+            return TimedOut(f"{self._provider} did not finish within {round(self._limits.total_s, 1):g} s.")
         if self._has_begun:
             return TimedOut(f"{self._provider} fell silent for {self._limits.chunk_s:g} s in the middle of its answer.")
         return TimedOut(f"{self._provider} did not begin to answer within {self._limits.first_byte_s:g} s.")

@@ -146,6 +146,19 @@ async def test_the_deadline_is_for_all_attempts_together(
     assert call.attempts == 1
 
 
+async def test_the_second_attempt_gets_what_the_first_has_left(
+    workspace: Workspace, keys: list[ProviderKey], openai_simulator: OpenAISimulator, settings: Settings
+) -> None:
+    settings.ATOM_FIRST_BYTE_TIMEOUT, settings.ATOM_TOTAL_TIMEOUT = 1.0, 1.5
+    openai_simulator.will_hang()
+    openai_simulator.will_hang()
+    call = call_of(workspace)
+    # Alone it would have waited for its first byte as long as the first did.
+    with pytest.raises(TimedOut, match="did not finish within"):
+        await events_of(call)
+    assert call.attempts == 2
+
+
 async def test_a_keys_health_is_written_down_in_our_words(
     workspace: Workspace, keys: list[ProviderKey], openai_simulator: OpenAISimulator
 ) -> None:
