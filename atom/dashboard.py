@@ -17,6 +17,7 @@ from agents.models import OPEN_STATUSES, Run, RunStatus
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from atom.ground.workspace_admin import principal_or_none
+from feedback import queries as feedback_queries
 from governance import queries as governance_queries
 from governance.models import Approval, ApprovalStatus
 
@@ -114,6 +115,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "pending": list(pending[:LATEST]),
         "may_decide": Scope.APPROVE in principal.scopes,
         "day": day_of(principal, midnight),
+        "feedback": feedback_queries.analytics(principal),
         "latest": [(run, RUN_LABELS[RunStatus(run.status)]) for run in latest],
     }
 

@@ -13,6 +13,7 @@ from agents.models import Agent, Message, Run, RunEvent, RunStatus, Session
 from atom.ground.models import Membership, User, Workspace
 from atom.ground.principal import Principal
 from atom.ground.tokens import create_token
+from feedback.models import Feedback
 from governance.models import Approval, Decision
 
 
@@ -48,7 +49,10 @@ def rows(alice: Principal, bob: Principal, workspace: Workspace, make_agent: Cal
     call = {"type": "tool_call", "id": "c1", "name": "zebra_tool", "arguments": json.dumps({"stripes": 40})}
     result = {"type": "tool_result", "call_id": "c1", "content": json.dumps({"ok": True})}
     for role, part in (("user", {"type": "text", "text": "zebra?"}), ("assistant", call), ("tool", result)):
-        Message.objects.create(workspace=workspace, session=session, run=run, role=role, parts=[part])
+        message = Message.objects.create(workspace=workspace, session=session, run=run, role=role, parts=[part])
+    said = Feedback.objects.create(
+        workspace=workspace, agent=agent, session=session, run=run, message=message, thumb="up", comment="zebra!"
+    )
     RunEvent.objects.create(run=run, seq=1, type="tool_judged", data={"name": "zebra_tool"})
     member = Membership.objects.get(user_id=alice.user_id)
     token, _ = create_token(membership=member, name="zebra token", by="alice")
@@ -76,5 +80,5 @@ def rows(alice: Principal, bob: Principal, workspace: Workspace, make_agent: Cal
         expires_at=timezone.now() + timedelta(hours=1),
     )
     entry = workspace.audit_entries.order_by("-seq").first()
-    found = [agent, session, run, token, decision, approval, entry, member, workspace]
+    found = [agent, session, run, token, decision, approval, entry, member, workspace, said]
     return {row._meta.label_lower: row for row in found if row is not None}

@@ -23,6 +23,7 @@ LABELS = [
     "ground.auditentry",
     "governance.decision",
     "governance.approval",
+    "feedback.feedback",
 ]
 
 
@@ -87,7 +88,7 @@ def test_no_page_of_a_foreign_row_opens(
 
 
 def test_filters_offer_no_foreign_agents(rows: dict[str, Any], mallory: Principal, browser: Browser) -> None:
-    for label in ("agents.session", "agents.run", "governance.approval", "governance.decision"):
+    for label in ("agents.session", "agents.run", "governance.approval", "governance.decision", "feedback.feedback"):
         assert "Zebra" not in browser(mallory).get(address(label, "changelist")).text
 
 
