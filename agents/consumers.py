@@ -31,7 +31,7 @@ class MessageCreate(serializers.Serializer[Any]):
     agent = serializers.CharField(required=False, max_length=60)
     session_id = serializers.UUIDField(required=False, allow_null=True)
     model = serializers.CharField(required=False, allow_blank=True, max_length=200)
-    context = serializers.JSONField(required=False)
+    context = serializers.JSONField(required=False)  # type: ignore[assignment]  # DRF's own `context` is a property
     attachments = serializers.ListField(child=Attachment(), default=list, max_length=20)
 
     def validate_content(self, content: str) -> str:

@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from celery import shared_task
-from llm.http import close_client
 
 from agents.runs import lost
 from agents.runs.live import LEASE_S, lease_key
 from agents.runs.start import go_on
 from atom.ground.store import close_store, sync_store
+from llm.http import close_client
 
 T = TypeVar("T")
 

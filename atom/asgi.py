@@ -30,7 +30,6 @@ from atom.ground.draining import draining_s, on_drain, on_shutdown  # noqa: E402
 from atom.ground.store import close_store  # noqa: E402
 from llm.http import close_client  # noqa: E402
 
-
 # Of the time to drain, runs get this part; the rest is for telling their listeners how they ended.
 RUNS_SHARE = 0.8
 

@@ -10,9 +10,9 @@ from celery.signals import worker_process_init, worker_ready, worker_shutting_do
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atom.settings")
 
-from atom.ground.health import WORKER_EVERY_S, WORKER_KEY  # noqa: E402  # after the settings are named
-from atom.ground.processes import die_with_parent  # noqa: E402
-from atom.ground.store import sync_store  # noqa: E402
+from atom.ground.health import WORKER_EVERY_S, WORKER_KEY  # after the settings are named
+from atom.ground.processes import die_with_parent
+from atom.ground.store import sync_store
 
 log = structlog.get_logger(__name__)
 

@@ -244,6 +244,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "Atom",
     "SITE_SUBHEADER": "Governed agents",
     "SITE_SYMBOL": "hub",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}atom/icon.svg"}],
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "atom.dashboard.dashboard",

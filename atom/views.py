@@ -13,7 +13,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 
 
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """200 when database, store and worker answer; 503 with the failing parts otherwise, and from a drain's first moment."""
+    """200 when database, store and worker answer; else 503 with the failing parts, and from a drain's first moment."""
     failing = ["draining"] if is_draining() else await failing_parts()
     if failing:
         return JsonResponse({"status": "unready", "failing": failing}, status=503)

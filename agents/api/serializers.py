@@ -26,7 +26,7 @@ class NewAgent(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100)
     slug = serializers.RegexField(r"^[a-z0-9](?:[a-z0-9_-]{0,58}[a-z0-9])?$")
     system_prompt = serializers.CharField(allow_blank=True, default="", max_length=100_000)
-    maturity = serializers.ChoiceField(choices=Maturity, default=Maturity.STUDENT)
+    maturity = serializers.ChoiceField(choices=Maturity.choices, default=Maturity.STUDENT)
     models = serializers.ListField(child=serializers.CharField(max_length=200), default=list, max_length=20)
     tools = serializers.ListField(child=ToolIn(), default=list, max_length=100)
 
@@ -88,7 +88,7 @@ class ChatIn(serializers.Serializer[Any]):
     session_id = serializers.UUIDField(required=False, allow_null=True)
     stream = serializers.BooleanField(default=False)
     model = serializers.CharField(required=False, allow_blank=True, max_length=200)
-    context = serializers.JSONField(required=False)
+    context = serializers.JSONField(required=False)  # type: ignore[assignment]  # DRF's own `context` is a property
     attachments = serializers.ListField(child=Attachment(), default=list, max_length=20)
 
     def validate_message(self, message: str) -> str:

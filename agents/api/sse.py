@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from uuid import UUID
 
-from atom.ground.draining import is_draining
 from django.http import StreamingHttpResponse
 
 from agents.runs.events import Recorded
 from agents.runs.streams import follow
+from atom.ground.draining import is_draining
 
 KEEP_ALIVE = b": keep-alive\n\n"
 KEEP_ALIVE_S = 15.0

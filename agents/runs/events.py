@@ -102,7 +102,7 @@ _FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in NAMES}
 
 def data_of(event: RunEvent) -> dict[str, Any]:
     """The event's own fields, as they stand on the wire."""
-    optional = getattr(event, "optional", frozenset())
+    optional: frozenset[str] = getattr(event, "optional", frozenset())
     values = {name: getattr(event, name) for name in _FIELDS[type(event)]}
     return {name: value for name, value in values.items() if value is not None or name not in optional}
 

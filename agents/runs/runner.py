@@ -11,11 +11,9 @@ from uuid import UUID
 import orjson
 import structlog
 from django.conf import settings
-from llm.chat import Call
-from llm.prices import cost_usd
 
 from agents import gate
-from agents.models import RunStatus
+from agents.models import Run, RunStatus
 from agents.runs import records
 from agents.runs.events import (
     NAMES,
@@ -35,9 +33,11 @@ from agents.tools.http import HTTPTool, run_tool
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
 from llm import events as llm_events
+from llm.chat import Call
 from llm.events import NO_USAGE, Usage
 from llm.messages import Message, Part, Request, Text, ToolResult
 from llm.messages import ToolCall as ModelToolCall
+from llm.prices import cost_usd
 
 log = structlog.get_logger(__name__)
 
@@ -345,4 +345,4 @@ def with_results(request: Request, results: list[ToolResult]) -> Request:
 
 
 def results_of(run_id: UUID) -> list[ToolResult]:
-    return records.parked_results(records.Run.objects.get(pk=run_id))
+    return records.parked_results(Run.objects.get(pk=run_id))

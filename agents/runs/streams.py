@@ -6,6 +6,7 @@ cursor is simply a `seq`. A process reads all the runs it follows with one block
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from typing import Any
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
 
@@ -83,12 +84,13 @@ def _events(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> 
 
 async def recorded_events(run_id: UUID, after: int = 0) -> list[Recorded]:
     """Every event of the run later than `after` that the store still has."""
-    return _events(await store().xrange(events_key(run_id), min=f"({after}-0"), after)
+    found: Any = await store().xrange(events_key(run_id), min=f"({after}-0")
+    return _events(found, after)
 
 
 async def last_seq(run_id: UUID) -> int:
     """The newest `seq` in the store; 0 when the run's stream is not (or no longer) there."""
-    found = await store().xrevrange(events_key(run_id), count=1)
+    found: Any = await store().xrevrange(events_key(run_id), count=1)
     return int(found[0][0].split(b"-")[0]) if found else 0
 
 
@@ -144,9 +146,10 @@ class Reader:
 
     async def _read(self) -> None:
         while self.followers:
-            cursors: dict[str, str] = {events_key(run): f"{seq}-0" for run, seq in self.cursors.items()}
+            cursors: dict[Any, Any] = {events_key(run): f"{seq}-0" for run, seq in self.cursors.items()}
+            cursors[self.wake_key] = self.wake_cursor
             try:
-                found = await store().xread({**cursors, self.wake_key: self.wake_cursor}, block=READ_BLOCK_MS)
+                found: Any = await store().xread(cursors, block=READ_BLOCK_MS)
             except RedisError:
                 log.warning("store_unreadable", exc_info=True)
                 await asyncio.sleep(0.5)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from atom.ground.http import build_client, guard
 from django.conf import settings
 
 from atom.ground.errors import AtomError
+from atom.ground.http import build_client, guard
 
 # A tool's answer is read by a model: more than this would only fill its context.
 MAX_RESULT_CHARS = 100_000

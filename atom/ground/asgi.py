@@ -40,7 +40,9 @@ class HotHandler(ASGIHandler):
         self._view_middleware: list[Any] = []
         self._template_response_middleware: list[Any] = []
         self._exception_middleware: list[Any] = []
-        self._middleware_chain = convert_exception_to_response(self._get_response_async)
+        # The stubs leave out what Django's own base handler calls here.
+        respond = self._get_response_async  # type: ignore[attr-defined]
+        self._middleware_chain = convert_exception_to_response(respond)
 
 
 class SplitByPath:

@@ -51,7 +51,7 @@ async def principal_of_scope(scope: dict[str, Any]) -> Principal:
     return await in_db(tokens.principal_of_user, user_id)
 
 
-class GovernedSocket(AsyncWebsocketConsumer):
+class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels is not typed
     """A JSON socket. Subclasses answer frames in `receive_json`; an AtomError raised there becomes an error frame."""
 
     needs_scope: ClassVar[str] = "chat"
@@ -61,15 +61,16 @@ class GovernedSocket(AsyncWebsocketConsumer):
         self._recheck: asyncio.Task[None] | None = None
         await self.accept(PROTOCOL if PROTOCOL in self.scope.get("subprotocols", ()) else None)
         try:
-            self.principal = await principal_of_scope(self.scope)
-            self.principal.require(self.needs_scope)
+            principal = await principal_of_scope(self.scope)
+            principal.require(self.needs_scope)
         except NotAuthenticated:
-            return await self.close(CLOSE_UNAUTHENTICATED)
+            await self.close(CLOSE_UNAUTHENTICATED)
         except Forbidden:
-            return await self.close(CLOSE_FORBIDDEN)
-        self._recheck = asyncio.create_task(self._stay_welcome())
-        await self.opened()
-        return None
+            await self.close(CLOSE_FORBIDDEN)
+        else:
+            self.principal = principal
+            self._recheck = asyncio.create_task(self._stay_welcome())
+            await self.opened()
 
     async def opened(self) -> None:
         """The socket is authenticated."""
@@ -106,9 +107,11 @@ class GovernedSocket(AsyncWebsocketConsumer):
                 principal = await principal_of_scope(self.scope)
                 principal.require(self.needs_scope)
             except NotAuthenticated:
-                return await self.close(CLOSE_UNAUTHENTICATED)
+                await self.close(CLOSE_UNAUTHENTICATED)
+                return
             except Forbidden:
-                return await self.close(CLOSE_FORBIDDEN)
+                await self.close(CLOSE_FORBIDDEN)
+                return
             except Exception:
                 # The database being away for a moment ends nobody's stream.
                 log.warning("socket_not_rechecked", exc_info=True)

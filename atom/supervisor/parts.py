@@ -126,9 +126,7 @@ def web_parts(environment: Mapping[str, str], listening: socket.socket) -> list[
     names = ["web"] if settings.WEB_CONCURRENCY == 1 else [f"web-{n}" for n in range(1, settings.WEB_CONCURRENCY + 1)]
     command = [sys.executable, MANAGE, "serve", "--fd", str(listening.fileno())]
     patience = settings.ATOM_DRAIN_TIMEOUT + 10
-    return [
-        Part(name, command, environment, pass_fds=(listening.fileno(),), stop_within_s=patience) for name in names
-    ]
+    return [Part(name, command, environment, pass_fds=(listening.fileno(),), stop_within_s=patience) for name in names]
 
 
 def background_parts(environment: Mapping[str, str]) -> list[Part]:

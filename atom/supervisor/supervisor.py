@@ -14,7 +14,7 @@ from django.conf import settings
 
 from atom.ground.home import write_private
 from atom.supervisor import parts
-from atom.supervisor.children import Child, say
+from atom.supervisor.children import Child, Part, say
 from atom.supervisor.errors import CannotStart
 
 WEB_READY_WITHIN_S = 90.0
@@ -73,7 +73,7 @@ class Supervisor:
             for child in self.children:
                 child.kill()
 
-    async def _launch(self, part: parts.Part) -> None:
+    async def _launch(self, part: Part) -> None:
         child = Child(part)
         self.children.append(child)
         await child.start()

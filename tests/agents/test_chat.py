@@ -101,7 +101,8 @@ def test_an_oversized_message_is_a_413(http: httpx.Client, make_agent: MakeAgent
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"\xff", b'{"message": "a\\u0000b"}', b'{"message": "\\ud800"}', b"[" * 2000, b"[1]", b"[" * 80 + b"]" * 80]
+    "body",
+    [b"{", b"\xff", b'{"message": "a\\u0000b"}', b'{"message": "\\ud800"}', b"[" * 2000, b"[1]", b"[" * 80 + b"]" * 80],
 )
 def test_malformed_json_is_a_400(http: httpx.Client, make_agent: MakeAgent, body: bytes) -> None:
     make_agent("helper")

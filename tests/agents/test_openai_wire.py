@@ -1,6 +1,7 @@
 """`/v1`, judged by the official `openai` client."""
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import openai
@@ -12,7 +13,7 @@ from tests.events import bearer, sse_events
 from tests.simulators.openai import OpenAISimulator
 
 MakeAgent = Callable[..., Agent]
-USER = [{"role": "user", "content": "hi"}]
+USER: Any = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
@@ -85,7 +86,8 @@ def test_a_call_without_an_agent_acts_as_direct(client: openai.OpenAI, openai_si
 
 def test_a_user_message_is_required_streamed_too(client: openai.OpenAI, make_agent: MakeAgent) -> None:
     for stream in (False, True):
-        for messages in ([], [{"role": "system", "content": "x"}]):
+        nobody: Any = ([], [{"role": "system", "content": "x"}])
+        for messages in nobody:
             with pytest.raises(openai.BadRequestError) as caught:
                 client.chat.completions.create(model="agent/x", messages=messages, stream=stream)
             assert caught.value.code == "missing_user_message"
@@ -104,13 +106,9 @@ def test_a_user_message_is_required_streamed_too(client: openai.OpenAI, make_age
         ("tools", [{"type": "function"}]),
     ],
 )
-def test_an_invalid_request_says_which_parameter(
-    client: openai.OpenAI, field: str, value: object
-) -> None:
+def test_an_invalid_request_says_which_parameter(client: openai.OpenAI, field: str, value: object) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        client.post(
-            "/chat/completions", cast_to=object, body={"model": "openai/x", "messages": USER, field: value}
-        )
+        client.post("/chat/completions", cast_to=object, body={"model": "openai/x", "messages": USER, field: value})
     assert caught.value.type == "invalid_request_error"
     assert str(caught.value.param).startswith(field)
 
@@ -125,10 +123,8 @@ def test_an_explicit_zero_is_zero_and_defaults_are_left_out(
 
 
 def test_a_list_of_parts_is_joined_by_newlines(client: openai.OpenAI, openai_simulator: OpenAISimulator) -> None:
-    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
-    client.chat.completions.create(
-        model="openai/gpt-4o-mini", messages=[{"role": "user", "content": parts}]  # type: ignore[list-item]
-    )
+    parts: Any = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    client.chat.completions.create(model="openai/gpt-4o-mini", messages=[{"role": "user", "content": parts}])
     assert openai_simulator.requests[-1].json["messages"][-1]["content"] == "one\ntwo"
 
 

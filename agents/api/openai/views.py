@@ -10,7 +10,6 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from llm.queries import ServedModel, models_of
 
 from agents import queries
 from agents.api.answers import Opened, Whole, failure_of, served_headers
@@ -24,6 +23,7 @@ from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
 from atom.ground.principal import Principal
+from llm.queries import ServedModel, models_of
 
 log = structlog.get_logger(__name__)
 

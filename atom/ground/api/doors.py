@@ -1,8 +1,8 @@
 """Async doors: who asks, with which scope, what they sent; errors leave in the one shape."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import structlog
 from django.http import HttpRequest
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 P = ParamSpec("P")
 S = TypeVar("S", bound=BaseSerializer[Any])
 
-View = Callable[Concatenate[HttpRequest, P], Awaitable[HttpResponseBase]]
+View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponseBase]]
 
 
 def door(
@@ -45,7 +45,7 @@ def door(
                 return error_response(error)
 
         opened.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks a view; tokens need no CSRF check
-        return opened
+        return cast(View[P], opened)
 
     return wrap
 

@@ -23,7 +23,7 @@ class TokenOut(serializers.ModelSerializer[AccessToken]):
 class NewMember(serializers.Serializer[Any]):
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=200, write_only=True, trim_whitespace=False)
-    role = serializers.ChoiceField(choices=Role)
+    role = serializers.ChoiceField(choices=Role.choices)
 
 
 class MemberOut(serializers.ModelSerializer[Membership]):
