@@ -7,7 +7,7 @@ import pytest
 
 from atom.ground.http import build_client
 from llm import http
-from llm.events import Event
+from llm.events import Event, TextDelta
 from llm.messages import Deadlines, Endpoint, Message, Request, Text
 from llm.wires import openai_chat
 from tests.simulators.openai import OpenAISimulator
@@ -37,6 +37,10 @@ def endpoint(openai_simulator: OpenAISimulator) -> Endpoint:
 
 def asking(text: str = "hi", **given: Any) -> Request:
     return Request(model="gpt-4o-mini", messages=(Message("user", (Text(text),)),), **given)
+
+
+def text_of(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 @pytest.fixture

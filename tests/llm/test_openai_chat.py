@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import socket
 import time
-from contextlib import aclosing
 from dataclasses import replace
 
 import httpx
@@ -18,19 +16,13 @@ from llm.errors import (
     ProviderFailed,
     RateLimited,
     RequestRefused,
-    TimedOut,
 )
 from llm.events import Event, Finished, TextDelta, ThinkingDelta, ToolCallReady, Usage
-from llm.messages import Deadlines, Endpoint, Image, Message, Request, Text, Tool, ToolCall, ToolResult
+from llm.messages import Endpoint, ToolCall
 from llm.wires import WIRES, openai_chat
-from llm.wires.openai_chat import body_of
-from tests.llm.conftest import SECRET, EventsOf, asking
+from tests.llm.conftest import SECRET, EventsOf, asking, text_of
 from tests.simulators.openai import OpenAISimulator
 from tests.simulators.scripts import Ending, Script
-
-
-def text_of(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 def chunk(delta: dict[str, object], finish: str | None = None, **more: object) -> bytes:
@@ -380,163 +372,3 @@ async def test_a_forbidden_address_is_connect_failed_and_says_so(events_of: Even
 async def test_a_base_url_that_is_none_is_connect_failed(events_of: EventsOf, endpoint: Endpoint) -> None:
     with pytest.raises(ConnectFailed, match="not a URL"):
         await events_of(at=replace(endpoint, base_url="http://example.com:port"))
-
-
-# --- Deadlines ------------------------------------------------------------------------------------------
-def within(endpoint: Endpoint, **seconds: float) -> Endpoint:
-    return replace(endpoint, deadlines=replace(Deadlines(2, 5, 5, 10), **seconds))
-
-
-async def test_timeout_before_the_headers_counts_as_waiting_for_the_first_byte(
-    events_of: EventsOf, openai_simulator: OpenAISimulator, endpoint: Endpoint
-) -> None:
-    openai_simulator.will_hang()
-    with pytest.raises(TimedOut, match=r"did not begin to answer within 0\.2 s"):
-        await events_of(at=within(endpoint, first_byte_s=0.2))
-
-
-async def test_timeout_between_headers_and_the_first_byte(
-    events_of: EventsOf, openai_simulator: OpenAISimulator, endpoint: Endpoint
-) -> None:
-    openai_simulator.will_say("late", first_delay_s=5)
-    with pytest.raises(TimedOut, match=r"did not begin to answer within 0\.2 s"):
-        await events_of(at=within(endpoint, first_byte_s=0.2))
-
-
-async def test_timeout_between_chunks_keeps_what_came(
-    events_of: EventsOf, openai_simulator: OpenAISimulator, endpoint: Endpoint
-) -> None:
-    openai_simulator.will_say("one two three", cut_after=2, ending=Ending.HANG)
-    seen: list[Event] = []
-    with pytest.raises(TimedOut, match=r"fell silent for 0\.3 s"):
-        await events_of(at=within(endpoint, chunk_s=0.3), seen=seen)
-    assert text_of(seen) == "one two"
-
-
-async def test_timeout_of_the_whole(events_of: EventsOf, openai_simulator: OpenAISimulator, endpoint: Endpoint) -> None:
-    openai_simulator.will_say("a b c d e f g h i j k l m n o p", delay_s=0.1)
-    with pytest.raises(TimedOut, match=r"did not finish within 0\.5 s") as caught:
-        await events_of(at=within(endpoint, total_s=0.5))
-    assert caught.value.status == 504
-
-
-async def test_timeout_of_the_connection(events_of: EventsOf, endpoint: Endpoint) -> None:
-    # A server whose queue of connections is full answers nothing at all.
-    with pytest.raises(TimedOut, match=r"did not accept a connection within 0\.2 s"):
-        await full_queue(events_of, within(endpoint, connect_s=0.2))
-
-
-async def full_queue(events_of: EventsOf, endpoint: Endpoint) -> None:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        address = listening.getsockname()
-        waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(address)
-        await asyncio.sleep(0.05)
-        try:
-            await events_of(at=replace(endpoint, base_url=f"http://127.0.0.1:{address[1]}/v1"))
-        finally:
-            for one in waiting:
-                one.close()
-
-
-async def test_a_stream_that_is_left_lets_go_of_the_provider(
-    upstream: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
-) -> None:
-    openai_simulator.will_say(" ".join("x" * 200), delay_s=0.02)
-    async with aclosing(openai_chat.stream(asking(), endpoint, upstream)) as answer:
-        async for _ in answer:
-            break
-    for _ in range(100):
-        if openai_simulator.abandoned:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("the provider is still streaming")
-
-
-async def test_a_reader_who_takes_their_time_is_no_silence(
-    upstream: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
-) -> None:
-    openai_simulator.will_say("one two three")
-    seen = []
-    async for event in openai_chat.stream(asking(), within(endpoint, chunk_s=0.2), upstream):
-        await asyncio.sleep(0.25)
-        seen.append(event)
-    assert text_of(seen) == "one two three"
-
-
-async def test_concurrent_requests_are_not_mixed_up(events_of: EventsOf) -> None:
-    answers = await asyncio.gather(*[events_of(asking(f"number {place}")) for place in range(50)])
-    assert [text_of(events) for events in answers] == [f"You said: number {place}" for place in range(50)]
-
-
-# --- Requests ---------------------------------------------------------------------------------------------
-def test_absent_fields_are_absent_and_an_explicit_zero_stays() -> None:
-    assert set(body_of(asking(), "openai")) == {"model", "messages", "stream", "stream_options"}
-    given = body_of(asking(temperature=0, top_p=0, seed=0, max_tokens=0), "openai")
-    assert [given[name] for name in ("temperature", "top_p", "seed", "max_tokens")] == [0, 0, 0, 0]
-
-
-def test_all_fields_of_a_request_with_stop_sequence_are_sent() -> None:
-    tool = Tool("look", "Looks.", {"type": "object"})
-    request = asking(
-        tools=(tool,),
-        tool_choice="auto",
-        stop=("\n", "END"),
-        response_format={"type": "json_object"},
-        extra={"user": "u1", "stream_options": {"include_usage": True, "x": 1}},
-    )
-    body = body_of(request, "openai")
-    function = {"name": "look", "description": "Looks.", "parameters": {"type": "object"}}
-    assert body["tools"] == [{"type": "function", "function": function}]
-    assert body["tool_choice"] == "auto"
-    assert body["stop"] == ["\n", "END"]
-    assert body["response_format"] == {"type": "json_object"}
-    assert body["user"] == "u1"
-    assert body["stream_options"]["x"] == 1
-
-
-@pytest.mark.parametrize(
-    ("provider", "model", "name"),
-    [
-        ("openai", "gpt-4o", "max_tokens"),
-        ("openai", "gpt-5-mini", "max_completion_tokens"),
-        ("openai", "o3", "max_completion_tokens"),
-        ("vllm", "gpt-5", "max_tokens"),
-    ],
-)
-def test_the_limit_has_the_name_that_the_model_takes(provider: str, model: str, name: str) -> None:
-    request = Request(model=model, messages=(), max_tokens=9)
-    assert body_of(request, provider)[name] == 9
-
-
-def test_a_conversation_with_tools_and_an_image_is_written_as_the_wire_has_it() -> None:
-    messages = (
-        Message("system", (Text("Be brief."),)),
-        Message("user", (Text("a"), Image("data:image/png;base64,AA=="))),
-        Message("assistant", (ToolCall("c1", "f", "{}"), ToolCall("c2", "g", '{"x":1}'))),
-        Message("tool", (ToolResult("c1", "one"), ToolResult("c2", "two"))),
-        Message("assistant", (Text("so"), ToolCall("c3", "f", "{}"))),
-        Message("assistant", ()),
-    )
-    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    other = {"id": "c2", "type": "function", "function": {"name": "g", "arguments": '{"x":1}'}}
-    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
-    assert body_of(Request(model="m", messages=messages), "openai")["messages"] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "a"}, image]},
-        {"role": "assistant", "content": None, "tool_calls": [call, other]},
-        {"role": "tool", "tool_call_id": "c1", "content": "one"},
-        {"role": "tool", "tool_call_id": "c2", "content": "two"},
-        {"role": "assistant", "content": "so", "tool_calls": [{**call, "id": "c3"}]},
-        {"role": "assistant", "content": ""},
-    ]
-
-
-async def test_a_very_long_context_goes_out_whole(events_of: EventsOf, openai_simulator: OpenAISimulator) -> None:
-    openai_simulator.will_say("ok")
-    await events_of(asking("word " * 400_000))
-    assert len(openai_simulator.requests[0].json["messages"][0]["content"]) == 2_000_000
