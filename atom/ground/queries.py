@@ -4,9 +4,15 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from atom.ground.errors import NotFound
-from atom.ground.models import AccessToken, AuditEntry, Membership, Workspace
+from atom.ground.errors import Forbidden, NotFound
+from atom.ground.models import AccessToken, AuditEntry, Membership, User, Workspace
 from atom.ground.principal import Principal
+
+
+def require_installation_admin(principal: Principal) -> None:
+    """Raise Forbidden for everybody but the person who runs the installation."""
+    if not User.objects.filter(pk=principal.user_id, is_superuser=True, is_active=True).exists():
+        raise Forbidden("Only the installation's admin may do this.")
 
 
 def members_of(principal: Principal) -> QuerySet[Membership]:

@@ -7,6 +7,7 @@ from django.db import transaction
 from atom.ground import audit
 from atom.ground.errors import BadRequest, Conflict
 from atom.ground.models import Membership, Role, User, Workspace
+from atom.ground.tokens import create_token
 
 
 @transaction.atomic
@@ -21,6 +22,14 @@ def create_workspace(*, name: str, owner: User, by: str) -> Workspace:
         details={"name": name, "owner": owner.id},
     )
     return workspace
+
+
+@transaction.atomic
+def open_workspace(*, name: str, username: str, password: str, by: str) -> tuple[Workspace, str]:
+    """A new tenant with a new person as its owner, and a token of theirs."""
+    workspace = create_workspace(name=name, owner=create_user(username=username, password=password), by=by)
+    _, secret = create_token(membership=workspace.memberships.get(), name="first token", by=by)
+    return workspace, secret
 
 
 @transaction.atomic

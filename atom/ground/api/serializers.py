@@ -26,6 +26,16 @@ class NewMember(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=Role.choices)
 
 
+class NewOwner(serializers.Serializer[Any]):
+    username = serializers.CharField(max_length=150)
+    password = serializers.CharField(max_length=200, write_only=True, trim_whitespace=False)
+
+
+class NewWorkspace(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=100)
+    owner = NewOwner()
+
+
 class MemberOut(serializers.ModelSerializer[Membership]):
     username = serializers.CharField(source="user.username")
 

@@ -6,6 +6,7 @@ urlpatterns = [
     path("tokens/", views.Tokens.as_view()),
     path("tokens/<uuid:token_id>/", views.Token.as_view()),
     path("members/", views.Members.as_view()),
+    path("workspaces/", views.Workspaces.as_view()),
     path("audit/", views.Audit.as_view()),
     path("audit/verify/", views.AuditVerify.as_view()),
 ]

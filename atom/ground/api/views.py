@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from atom.ground import audit, queries, services, tokens
 from atom.ground.api.authentication import who
 from atom.ground.api.paging import Pages
-from atom.ground.api.serializers import AuditOut, MemberOut, NewMember, NewToken, TokenOut
+from atom.ground.api.serializers import AuditOut, MemberOut, NewMember, NewToken, NewWorkspace, TokenOut
 from atom.ground.models import AccessToken, AuditEntry, Membership
 
 
@@ -55,6 +55,21 @@ class Members(generics.ListAPIView[Membership]):
         workspace = queries.workspace_of(who(request))
         membership = services.add_member(workspace=workspace, by=who(request).username, **data.validated_data)
         return Response(MemberOut(membership).data, status=201)
+
+
+class Workspaces(APIView):
+    """A new tenant with its owner, made by the installation's admin; the owner's token is shown this once."""
+
+    scope = "admin"
+
+    def post(self, request: Request) -> Response:
+        queries.require_installation_admin(who(request))
+        data = NewWorkspace(data=request.data)
+        data.is_valid(raise_exception=True)
+        workspace, secret = services.open_workspace(
+            name=data.validated_data["name"], by=who(request).username, **data.validated_data["owner"]
+        )
+        return Response({"id": workspace.id, "name": workspace.name, "access_token": secret}, status=201)
 
 
 class AuditPages(Pages):
