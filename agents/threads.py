@@ -22,7 +22,8 @@ class Call:
 
 @dataclass(slots=True)
 class Turn:
-    """One message of a person or an agent. `run` stands at the run's last message only."""
+    """One message of a person or an agent. `run` stands at the run's last message only: a question without an answer
+    has it too."""
 
     message: Message
     images: list[str] = field(default_factory=list)
@@ -56,7 +57,7 @@ def thread_of(messages: Iterable[Message], runs: Iterable[Run]) -> list[Turn]:
                 calls[part["id"]] = Call(part["name"], _parsed(part["arguments"]))
                 turn.calls.append(calls[part["id"]])
         turns.append(turn)
-        if message.run_id is not None and message.role == Message.Role.ASSISTANT:
+        if message.run_id is not None:
             last_of[message.run_id] = turn
     for run_id, turn in last_of.items():
         turn.run = by_id.get(run_id)

@@ -116,6 +116,12 @@ def test_a_session_reads_as_a_thread(rows: dict[str, Any], alice: Principal, bro
     assert "stripes" in page.text
 
 
+def test_a_question_that_failed_says_why(rows: dict[str, Any], alice: Principal, browser: Browser) -> None:
+    rows["agents.run"].messages.exclude(role="user").delete()
+    page = browser(alice).get(f"/admin/playground/?session={rows['agents.session'].pk}")
+    assert "The zebra ran away." in page.text
+
+
 def test_a_run_tells_what_happened(rows: dict[str, Any], alice: Principal, browser: Browser) -> None:
     page = browser(alice).get(f"/admin/agents/run/{rows['agents.run'].pk}/change/")
     assert "The zebra ran away." in page.text

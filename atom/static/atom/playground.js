@@ -73,10 +73,11 @@ class Answer {
     name.append(element("b", "", agentName));
     this.chip = element("span", "atom-badge");
     name.append(this.chip);
-    this.extras = element("div", "atom-stack");
-    this.bubble = element("div", "atom-bubble is-rich atom-cursor");
+    // Words, tools and questions, in the order in which they came.
+    this.body = element("div", "atom-stack");
     this.meta = element("div", "atom-meta");
-    this.root.append(name, this.extras, this.bubble, this.meta);
+    this.root.append(name, this.body, this.meta);
+    this.startBubble();
     this.setStatus("sending");
   }
 
@@ -87,9 +88,32 @@ class Answer {
     this.chip.className = `atom-badge${kind ? ` is-${kind}` : ""}`;
   }
 
+  startBubble() {
+    this.settle();
+    this.text = "";
+    this.bubble = element("div", "atom-bubble is-rich atom-cursor");
+    this.body.append(this.bubble);
+  }
+
+  /** Draw what is not drawn yet, and end the bubble; one without words goes away. */
+  settle() {
+    cancelAnimationFrame(this.frame);
+    this.frame = undefined;
+    if (!this.bubble) return;
+    this.bubble.classList.remove("atom-cursor");
+    if (this.text) render(this.bubble, this.text);
+    else this.bubble.remove();
+  }
+
+  addStep(node) {
+    this.settle();
+    this.body.append(node);
+  }
+
   addText(text) {
     if (this.firstTokenS === undefined && !this.isReplay) this.firstTokenS = (performance.now() - this.sentAt) / 1000;
     if (this.status !== "streaming") this.setStatus("streaming");
+    if (this.body.lastElementChild !== this.bubble) this.startBubble();
     this.text += text;
     this.draw();
   }
@@ -103,11 +127,11 @@ class Answer {
   }
 
   addThinking(text) {
-    if (!this.thinking) {
+    if (!this.thinking || this.body.lastElementChild !== this.thinking.parentElement) {
       const details = element("details", "atom-thinking");
       this.thinking = element("div");
       details.append(element("summary", "", "Thinking"), this.thinking);
-      this.extras.append(details);
+      this.addStep(details);
     }
     this.thinking.append(text);
   }
@@ -118,7 +142,7 @@ class Answer {
     if (!card) {
       card = element("div", "atom-call");
       card.id = id;
-      this.extras.append(card);
+      this.addStep(card);
     }
     const title = element("h3");
     title.append(icon(sign), `${frame.name}: ${words}`);
@@ -138,22 +162,20 @@ class Answer {
       body.append(link);
     }
     note.append(icon("front_hand"), body);
-    this.extras.append(note);
+    this.addStep(note);
   }
 
   fail(error) {
-    this.bubble.classList.remove("atom-cursor");
+    this.settle();
     const note = element("div", "atom-note is-bad");
     note.setAttribute("role", "alert");
     note.append(icon("error"), element("span", "", FRIENDLY[error.code] ?? error.message));
-    this.root.insertBefore(note, this.meta);
+    this.body.append(note);
   }
 
   end({ status, error, message_id: messageId, usage, cost_usd: cost, provider, model }) {
     this.setStatus(status);
-    this.bubble.classList.remove("atom-cursor");
-    if (this.text) this.draw();
-    else this.bubble.remove();
+    this.settle();
     if (error && status !== "cancelled") this.fail(error);
     const facts = [];
     if (this.firstTokenS !== undefined) facts.push(`first token ${this.firstTokenS.toFixed(2)} s`);
@@ -260,6 +282,8 @@ function finish(answer, result) {
 }
 
 function resync(answer, frame) {
+  answer.body.replaceChildren();
+  answer.startBubble();
   answer.text = frame.text;
   // A run that still waits for people is open, though its events are gone.
   if (frame.status in STATUS && !["running", "queued", "paused", "waiting_approval"].includes(frame.status)) {
@@ -274,7 +298,6 @@ function failed(error) {
   if (current && !current.runId) {
     current.setStatus("failed");
     current.fail(error);
-    current.bubble.remove();
     setCurrent(null);
   } else if (!current) {
     say(error.message, true);
@@ -294,12 +317,17 @@ function onFrame(frame) {
   }
 }
 
-const JUDGED = { allow: ["check_circle", "allowed"], watch: ["visibility", "allowed, watched"], ask: ["front_hand", "asks a person"], deny: ["block", "denied"] };
+const JUDGED = {
+  allow: ["check_circle", "allowed"],
+  watch: ["visibility", "allowed, watched"],
+  deny: ["block", "denied"],
+};
 
 function onStep(answer, frame) {
   switch (frame.type) {
     case "thinking_delta": return answer.addThinking(frame.text);
-    case "tool_judged": return answer.tool(frame, ...(JUDGED[frame.decision] ?? ["help", frame.decision]));
+    // What asks a person comes again as approval_needed, with a link.
+    case "tool_judged": return frame.decision === "ask" ? undefined : answer.tool(frame, ...(JUDGED[frame.decision] ?? ["help", frame.decision]));
     case "tool_started": return answer.tool(frame, "play_circle", "running");
     case "tool_ended": return answer.tool(frame, frame.ok ? "task_alt" : "error", frame.ok ? "done" : "failed");
     case "approval_needed": return answer.askApproval(frame);
