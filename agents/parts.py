@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, cast
 
-from llm.messages import Image, Message, Part, Request, Role, Text, Tool, ToolCall, ToolResult
+from llm.messages import Image, Message, Part, Request, Role, Text, Thinking, Tool, ToolCall, ToolResult
 
 
 def to_json(part: Part) -> dict[str, Any]:
@@ -53,5 +53,6 @@ def request_from_json(kept: dict[str, Any]) -> Request:
             "messages": tuple(message_from(message["role"], message["parts"]) for message in kept["messages"]),
             "tools": tuple(Tool(**tool) for tool in kept["tools"]),
             "stop": tuple(kept["stop"]),
+            "thinking": Thinking(**kept["thinking"]) if kept.get("thinking") else None,
         }
     )

@@ -57,6 +57,14 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
+class Thinking:
+    """How much a model should think, as its wire takes it: a level, or a budget in tokens (0 none, -1 as it likes)."""
+
+    level: str | None = None
+    budget_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One model call. `None` means "not given": the wire leaves the field out; an explicit 0 stays 0."""
 
@@ -70,6 +78,7 @@ class Request:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     response_format: dict[str, Any] | None = None
+    thinking: Thinking | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
