@@ -48,9 +48,14 @@ def sums_of(agent_id: UUID, hour: datetime) -> dict[str, int]:
     return counted(Feedback.objects.filter(agent_id=agent_id, created_at__gte=hour, created_at__lt=end))
 
 
+@transaction.atomic
 def sum_hour(agent_id: UUID, hour: datetime) -> None:
     """Make the hour's sums again from its rows."""
-    agent = Agent.objects.get(pk=agent_id)
+    # Two at work on one hour: the agent's row lets them in one after the other, so older sums never come last.
+    agent = Agent.objects.select_for_update().filter(pk=agent_id).first()
+    if agent is None:
+        # Gone since, and its feedback with it.
+        return
     FeedbackHour.objects.update_or_create(
         agent=agent, hour=hour, defaults={"workspace_id": agent.workspace_id, **sums_of(agent_id, hour)}
     )
@@ -63,8 +68,6 @@ def sum_dirty_hours() -> int:
         for agent_id, hour in {(mark.agent_id, mark.hour) for mark in marks}:
             seen = [mark.pk for mark in marks if (mark.agent_id, mark.hour) == (agent_id, hour)]
             with transaction.atomic():
-                # Two at work on one hour: the agent's row lets them in one after the other.
-                Agent.objects.select_for_update().get(pk=agent_id)
                 sum_hour(agent_id, hour)
                 # Only the marks seen before summing: a later one speaks of rows that may not be in it.
                 DirtyHour.objects.filter(pk__in=seen).delete()

@@ -44,8 +44,9 @@ def give_feedback(
         raise BadRequest("Give at least one of thumb, rating, correction, comment.")
     message = _answer(principal, message_id, run_id)
     run = message.run
-    if run is None:
-        raise Conflict("This message belongs to no run.")
+    # An assistant's message may hold nothing but tool calls: blocked, or still waiting for a person.
+    if run is None or not message.text.strip():
+        raise Conflict("This run has no answer to judge.")
     given = Feedback.objects.create(
         workspace_id=principal.workspace_id,
         agent_id=run.agent_id,

@@ -12,11 +12,9 @@ MakeAnswer = Callable[..., Message]
 @pytest.fixture
 def make_answer(make_agent: Callable[..., Agent]) -> MakeAnswer:
     """An answered run of an agent of Alice's workspace; gives the answer."""
-    agents: dict[str, Agent] = {}
 
     def make(slug: str = "helper", *, is_answered: bool = True) -> Message:
-        agent = agents.setdefault(slug, None) or make_agent(slug)  # type: ignore[arg-type]
-        agents[slug] = agent
+        agent = Agent.objects.filter(slug=slug).first() or make_agent(slug)
         session = agent.sessions.create(workspace_id=agent.workspace_id, title="A talk")
         run = Run.objects.create(workspace_id=agent.workspace_id, agent=agent, session=session, status="succeeded")
         asked = add_message(run, Message.Role.USER, [Text("hi")])

@@ -8,10 +8,14 @@ import pytest
 from rest_framework.test import APIClient
 
 from agents.models import Message
-from atom.ground.models import AuditEntry
+from agents.runs.records import add_message
+from atom.ground.models import AuditEntry, Membership, Scope
 from atom.ground.principal import Principal
+from atom.ground.tokens import create_token
 from feedback.models import DirtyHour, Feedback
+from feedback.signals import feedback_given
 from feedback.tasks import aggregate_feedback
+from llm.messages import ToolCall
 
 API = Callable[..., APIClient]
 MakeAnswer = Callable[..., Message]
@@ -79,6 +83,51 @@ def test_feedback_needs_an_answer_to_be_about(api: API, carol: Principal, make_a
         ({"message_id": answer.id, "run_id": asked.run_id}, 400),
     ):
         assert carols.post("/api/feedback/", {"thumb": "up", **body}, format="json").status_code == status, body
+
+
+def test_feedback_on_a_blocked_run_is_a_409(api: API, carol: Principal, make_answer: MakeAnswer) -> None:
+    asked = make_answer(is_answered=False)
+    assert asked.run is not None
+    called = add_message(asked.run, Message.Role.ASSISTANT, [ToolCall("c1", "delete_record", "{}")])
+    for named in ({"run_id": asked.run_id}, {"message_id": called.id}):
+        refused = api(carol).post("/api/feedback/", {"thumb": "up", **named}, format="json")
+        assert refused.status_code == 409
+    assert not Feedback.objects.exists()
+
+
+def test_a_token_without_the_scope_feedback_is_refused(carol: Principal, make_answer: MakeAnswer) -> None:
+    member = Membership.objects.get(user_id=carol.user_id)
+    secret = create_token(membership=member, name="chat only", by="test", scopes=[Scope.CHAT])[1]
+    chatting = APIClient()
+    chatting.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    body = {"message_id": make_answer().id, "thumb": "up"}
+    assert chatting.post("/api/feedback/", body, format="json").status_code == 403
+    for path in ("", "analytics/", "trends/"):
+        assert chatting.get(f"/api/feedback/{path}").status_code == 403
+
+
+def test_what_was_given_is_told_once_after_the_commit(
+    api: API,
+    carol: Principal,
+    make_answer: MakeAnswer,
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    told: list[Any] = []
+
+    def listen(feedback_id: Any, **_: Any) -> None:
+        told.append(feedback_id)
+
+    feedback_given.connect(listen)
+    try:
+        with django_capture_on_commit_callbacks() as waiting:
+            body = {"message_id": make_answer().id, "thumb": "up"}
+            given = api(carol).post("/api/feedback/", body, format="json").json()
+            assert told == []
+        for callback in waiting:
+            callback()
+    finally:
+        feedback_given.disconnect(listen)
+    assert [str(feedback_id) for feedback_id in told] == [given["id"]]
 
 
 def test_mallory_neither_gives_reads_nor_judges_alices_feedback(

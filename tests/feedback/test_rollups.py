@@ -69,6 +69,20 @@ def test_the_same_hour_is_summed_once_however_often_it_changed(make_answer: Call
     assert sum_dirty_hours() == 0
 
 
+def test_a_task_delivered_again_or_out_of_order_changes_no_figure(make_answer: Callable[..., Message]) -> None:
+    answer = make_answer()
+    say(answer, 1, "up", 5)
+    say(answer, 2, "down", 1, "better")
+    aggregate_feedback()
+    before = list(FeedbackHour.objects.values("hour", *COUNTED))
+    # As a broker delivers: the same work once more, for an hour that is summed already.
+    DirtyHour.objects.create(agent_id=answer.run.agent_id, hour=BEGIN)  # type: ignore[union-attr]
+    aggregate_feedback()
+    aggregate_feedback()
+    assert list(FeedbackHour.objects.values("hour", *COUNTED)) == before
+    assert before[0]["total"] == 2
+
+
 def test_late_feedback_reaches_its_own_hour(make_answer: Callable[..., Message]) -> None:
     answer = make_answer()
     say(answer, 70)
@@ -88,10 +102,12 @@ def test_recount_finds_and_repairs_wrong_and_missing_sums(make_answer: Callable[
     FeedbackHour.objects.exclude(hour=BEGIN).delete()
     out = StringIO()
     with pytest.raises(SystemExit):
-        call_command("feedback", "recount", stdout=out)
-    assert "2 hours differed" in out.getvalue()
-    call_command("feedback", "recount", "--repair", stdout=out)
+        call_command("feedback", "recount", "--check", stdout=out)
+    assert "2 hours differed\n" in out.getvalue()
+    assert len(recount(repair=False)) == 2
     call_command("feedback", "recount", stdout=out)
+    assert "2 hours differed, repaired" in out.getvalue()
+    call_command("feedback", "recount", "--check", stdout=out)
     assert "0 hours differed" in out.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""`manage.py feedback recount [--repair]`: prove the hourly sums equal to the rows, or make them so."""
+"""`manage.py feedback recount [--check]`: compare the hourly sums with the rows behind them, and repair them."""
 
 import sys
 from argparse import ArgumentParser
@@ -14,12 +14,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("verb", choices=["recount"])
-        parser.add_argument("--repair", action="store_true", help="make wrong sums again")
+        parser.add_argument("--check", action="store_true", help="repair nothing; exit 1 where sums differ")
 
-    def handle(self, *args: Any, repair: bool = False, **options: Any) -> None:
-        wrong = recount(repair=repair)
+    def handle(self, *args: Any, check: bool = False, **options: Any) -> None:
+        wrong = recount(repair=not check)
         for difference in wrong:
             self.stdout.write(f"agent {difference.agent_id}, {difference.hour:%Y-%m-%d %H}h: sums differ")
-        self.stdout.write(f"{len(wrong)} hours differed" + (", repaired" if repair and wrong else ""))
-        if wrong and not repair:
+        self.stdout.write(f"{len(wrong)} hours differed" + (", repaired" if wrong and not check else ""))
+        if wrong and check:
             sys.exit(1)

@@ -1,0 +1,101 @@
+"""Feedback in the admin: one list to read, two buttons for those who judge."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from agents.models import Message
+from atom.ground.models import AuditEntry, User
+from atom.ground.principal import Principal
+from feedback import services
+from feedback.models import Feedback
+
+MakeAnswer = Callable[..., Message]
+LIST = "/admin/feedback/feedback/"
+
+
+def signed_in(principal: Principal) -> Client:
+    client = Client()
+    client.force_login(User.objects.get(pk=principal.user_id))
+    return client
+
+
+def url(given: Feedback, verb: str) -> str:
+    return reverse(f"admin:feedback_feedback_{verb}", args=[given.pk])
+
+
+@pytest.fixture
+def given(carol: Principal, make_answer: MakeAnswer) -> Feedback:
+    """Carol's correction, which waits for a review."""
+    return services.give_feedback(
+        principal=carol, message_id=make_answer().id, thumb="down", rating=2, correction="Better: <b>good day</b>"
+    )
+
+
+def test_the_list_shows_what_was_said(given: Feedback, alice: Principal) -> None:
+    html = signed_in(alice).get(LIST).text
+    for shown in ("Helper", "negative", "★★☆☆☆", "Better: &lt;b&gt;good day&lt;/b&gt;", "pending", "carol"):
+        assert shown in html
+
+
+def test_the_page_leads_to_the_session(given: Feedback, alice: Principal) -> None:
+    html = signed_in(alice).get(f"{LIST}{given.pk}/change/").text
+    assert reverse("admin:agents_session_change", args=[given.session_id]) in html
+    assert "hello" in html
+
+
+def test_feedback_on_a_call_without_a_session_has_a_page(
+    carol: Principal, alice: Principal, make_answer: MakeAnswer
+) -> None:
+    answer = make_answer()
+    given = services.give_feedback(principal=carol, message_id=answer.id, comment="fine")
+    Feedback.objects.filter(pk=given.pk).update(session=None)
+    assert signed_in(alice).get(f"{LIST}{given.pk}/change/").status_code == 200
+
+
+def test_nobody_writes_feedback_by_hand(given: Feedback, alice: Principal) -> None:
+    client = signed_in(alice)
+    assert client.get(f"{LIST}add/").status_code == 403
+    assert client.post(f"{LIST}{given.pk}/change/", {"thumb": "up"}).status_code == 403
+    assert client.post(f"{LIST}{given.pk}/delete/", {"post": "yes"}).status_code == 403
+    given.refresh_from_db()
+    assert given.thumb == "down"
+
+
+@pytest.mark.parametrize(("verb", "status"), [("accept", "accepted"), ("reject", "rejected")])
+def test_an_approver_judges_after_being_asked(given: Feedback, bob: Principal, verb: str, status: str) -> None:
+    client = signed_in(bob)
+    assert f"{verb.title()} this feedback?" in client.get(url(given, verb)).text
+    given.refresh_from_db()
+    assert given.status == "pending"
+    answer = client.post(url(given, verb), {"reason": "checked"}, follow=True)
+    assert f"The feedback was {status}." in answer.text
+    given.refresh_from_db()
+    assert (given.status, given.note, given.adjudicated_by_id) == (status, "checked", bob.user_id)
+    assert AuditEntry.objects.filter(event=f"feedback.{status}").count() == 1
+
+
+def test_the_same_decision_twice_is_a_message(given: Feedback, bob: Principal) -> None:
+    client = signed_in(bob)
+    client.post(url(given, "accept"))
+    assert "This feedback is accepted already." in client.post(url(given, "accept"), follow=True).text
+
+
+def test_a_member_reads_and_does_not_judge(given: Feedback, carol: Principal) -> None:
+    client = signed_in(carol)
+    assert client.get(LIST).status_code == 200
+    assert url(given, "accept") not in client.get(f"{LIST}{given.pk}/change/").text
+    client.post(url(given, "accept"))
+    given.refresh_from_db()
+    assert given.status == "pending"
+
+
+def test_mallory_finds_no_feedback_in_the_admin(given: Feedback, mallory: Principal) -> None:
+    client = signed_in(mallory)
+    assert "good day" not in client.get(LIST).text
+    assert client.get(f"{LIST}{given.pk}/change/", follow=False).status_code in {302, 404}
+    client.post(url(given, "accept"))
+    given.refresh_from_db()
+    assert given.status == "pending"
