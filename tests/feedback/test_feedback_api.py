@@ -9,9 +9,11 @@ from rest_framework.test import APIClient
 
 from agents.models import Message
 from agents.runs.records import add_message
+from atom.ground.errors import Forbidden
 from atom.ground.models import AuditEntry, Membership, Scope
 from atom.ground.principal import Principal
 from atom.ground.tokens import create_token
+from feedback import services
 from feedback.models import DirtyHour, Feedback
 from feedback.signals import feedback_given
 from feedback.tasks import aggregate_feedback
@@ -182,6 +184,14 @@ def test_only_owner_and_approver_adjudicate_and_the_same_decision_twice_is_a_409
     assert api(alice).post(path, {"accepted": False}, format="json").json()["status"] == "rejected"
     assert api(alice).post(path, {}, format="json").status_code == 400
     assert AuditEntry.objects.filter(event__startswith="feedback.").count() == 2
+
+
+def test_the_service_itself_lets_no_member_adjudicate(carol: Principal, make_answer: MakeAnswer) -> None:
+    given = services.give_feedback(principal=carol, message_id=make_answer().id, correction="better")
+    with pytest.raises(Forbidden):
+        services.adjudicate(feedback=given, principal=carol, accepted=True)
+    given.refresh_from_db()
+    assert given.status == "pending"
 
 
 def test_analytics_aggregation_counts_what_was_said(api: API, carol: Principal, make_answer: MakeAnswer) -> None:

@@ -1,5 +1,6 @@
 """The hourly sums equal the rows, whatever the order and however often they are made."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -57,8 +58,34 @@ def test_sums_equal_rows_in_any_order_of_work(
     aggregate_feedback()
     assert recount(repair=False) == []
     assert sum(FeedbackHour.objects.values_list("total", flat=True)) == len(said)
-    for row in FeedbackHour.objects.all():
-        assert row.total == row.positive + row.negative + row.neutral
+    words = Counter(given.get_sentiment() for given in Feedback.objects.all())
+    for sentiment in ("positive", "negative", "neutral"):
+        assert sum(FeedbackHour.objects.values_list(sentiment, flat=True)) == words[sentiment]
+
+
+@pytest.mark.parametrize(
+    ("thumb", "rating", "sentiment"),
+    [
+        ("up", None, "positive"),
+        ("down", None, "negative"),
+        ("", 5, "positive"),
+        ("", 4, "positive"),
+        ("", 3, "neutral"),
+        ("", 2, "negative"),
+        ("", 1, "negative"),
+        ("", None, "neutral"),
+        ("up", 1, "positive"),
+        ("down", 5, "negative"),
+    ],
+)
+def test_what_is_positive_negative_and_neutral(
+    make_answer: Callable[..., Message], thumb: str, rating: int | None, sentiment: str
+) -> None:
+    given = say(make_answer(), 1, thumb, rating)
+    aggregate_feedback()
+    row = FeedbackHour.objects.get()
+    assert given.get_sentiment() == sentiment
+    assert [name for name in ("positive", "negative", "neutral") if getattr(row, name)] == [sentiment]
 
 
 def test_the_same_hour_is_summed_once_however_often_it_changed(make_answer: Callable[..., Message]) -> None:
