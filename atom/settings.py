@@ -49,6 +49,17 @@ def names(name: str) -> list[str]:
     return [part.strip() for part in env.str(name, default="").split(",") if part.strip()]
 
 
+def database_at(name: str) -> dict[str, Any]:
+    """The database at a URL; the message of a wrong one does not repeat it, because it holds a password."""
+    try:
+        found: dict[str, Any] = env.db(name)
+    except (ValueError, KeyError, ImproperlyConfigured):
+        found = {}
+    if not found.get("ENGINE") or not found.get("NAME"):
+        raise ImproperlyConfigured(f"{name} is no database's address. Write postgres://user:password@host:5432/name.")
+    return found
+
+
 # --- Where and as what this instance runs -----------------------------------------------------------
 ATOM_VERSION = "0.1.0"
 ATOM_ENV = env.str("ATOM_ENV", default="development")
@@ -69,7 +80,11 @@ def _secrets() -> Secrets:
     given = Secrets(env.str("ATOM_SECRET_KEY", default=""), tuple(names("ATOM_ENCRYPTION_KEYS")))
     if PRODUCTION or (given.secret_key and given.encryption_keys):
         return given
-    kept = home_secrets(ATOM_HOME)
+    try:
+        kept = home_secrets(ATOM_HOME)
+    except OSError as exc:
+        problem = f"{ATOM_HOME} cannot be written ({exc.strerror})."
+        raise ImproperlyConfigured(f"{problem} Give yourself the right, or set ATOM_HOME.") from exc
     return Secrets(given.secret_key or kept.secret_key, given.encryption_keys or kept.encryption_keys)
 
 
@@ -164,14 +179,15 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 DATABASES: dict[str, dict[str, Any]]
 if env.str("DATABASE_URL", default=""):
-    DATABASES = {"default": {**env.db("DATABASE_URL"), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
+    DATABASES = {"default": database_at("DATABASE_URL")}
 else:
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": ATOM_HOME / "atom.sqlite3",
-            "CONN_MAX_AGE": 60,
-        }
+    DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ATOM_HOME / "atom.sqlite3"}}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # Under ASGI each request has a thread of its own: connections are kept in a pool, never by a thread.
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 1,
+        "max_size": env.int("ATOM_DATABASE_CONNECTIONS", default=16),
+        "timeout": 10,
     }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # IMMEDIATE takes the write lock at the start: a transaction never dies half-way with "database is locked".

@@ -25,6 +25,7 @@ from atom.ground.models import Membership, Role, User, Workspace
 from atom.ground.principal import Principal
 from atom.ground.services import add_member, create_user, create_workspace
 from atom.ground.tokens import create_token, principal_of_user
+from atom.supervisor.parts import free_port
 from tests.simulators.openai import OpenAISimulator
 
 PASSWORD = "correct horse battery"
@@ -62,7 +63,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequ
 @pytest.fixture(scope="session")
 def store_url() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="atom-store-"))
-    with ValkeyServer(data_dir=folder) as running:
+    # A port of our own choice: two test processes that let the server choose would choose the same.
+    with ValkeyServer(port=free_port(), data_dir=folder) as running:
         yield f"redis://127.0.0.1:{running.port}/0"
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -17,6 +17,9 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # In a file, not in memory: the doors under test use several threads, each with its own connection.
     DATABASES["default"]["TEST"] = {"NAME": str(Path(os.environ["ATOM_HOME"]) / "test.sqlite3")}
     DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
+else:
+    # The races start 32 at once, each with a connection of its own.
+    DATABASES["default"]["OPTIONS"]["pool"]["max_size"] = 64
 CELERY_BROKER_URL = os.environ["REDIS_URL"]
 ATOM_ALLOWED_PROVIDER_HOSTS = ["127.0.0.1"]
 ATOM_ALLOWED_TOOL_HOSTS = ["127.0.0.1"]

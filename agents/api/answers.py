@@ -104,6 +104,9 @@ class Opened:
                 case ApprovalNeeded() as needed if self.parks_at(needed):
                     answer.approval = needed
                     wait_until = time.monotonic() + (settings.ATOM_APPROVAL_HOLD if hold else 0)
+                    if not hold:
+                        # Until the run is parked, so that what the answer says of it is true.
+                        await self.runner.wait()
                 case RunEnded() as ended:
                     answer.ended, answer.approval = ended, None
                     return answer

@@ -144,6 +144,10 @@ async def ask_to_stop(run_id: UUID, verb: str = "cancel") -> None:
     await store().publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": verb}))
 
 
+async def is_asked_to_stop(run_id: UUID) -> bool:
+    return bool(await store().exists(stop_key(run_id)))
+
+
 def wake(run_id: UUID) -> None:
     """Tell a waiting run that something it waits for has changed. For sync code, after its commit."""
     sync_store().publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": "wake"}))

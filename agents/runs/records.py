@@ -1,9 +1,9 @@
 """What the database keeps of a run: opened, parked, answered, ended. Every change of status is conditional."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.db import transaction
@@ -15,6 +15,9 @@ from agents.signals import run_ended
 from atom.ground.errors import SessionBusy
 from llm.events import NO_USAGE, Usage
 from llm.messages import Part, Request, ToolCall, ToolResult
+
+# What a run's history keeps of its events: seq, type, data.
+Events: TypeAlias = Sequence[tuple[int, str, dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Outcome:
     time_to_first_token_s: float | None = None
     error_code: str = ""
     error_message: str = ""
-    events: Sequence[tuple[int, str, dict[str, Any]]] = field(default_factory=list)
+    events: Events = ()
 
 
 @transaction.atomic
@@ -96,8 +99,9 @@ def unanswered_calls(run: Run) -> set[str]:
 
 
 @transaction.atomic
-def park_run(*, run_id: UUID, request: Request) -> bool:
+def park_run(*, run_id: UUID, request: Request, events: Events = ()) -> bool:
     """Let the run wait for its approvals. False when they were all answered meanwhile: the run goes on."""
+    keep_events(run_id, events)
     run = Run.objects.select_for_update().get(pk=run_id)
     run.parked = request_to_json(request)
     run.status = RunStatus.WAITING_APPROVAL if unanswered_calls(run) else RunStatus.RUNNING
@@ -151,15 +155,17 @@ def end_run(*, run_id: UUID, outcome: Outcome, answer: Sequence[Part]) -> Messag
     if not changed:
         return None
     run = Run.objects.get(pk=run_id)
-    RunEvent.objects.bulk_create(
-        [RunEvent(run=run, seq=seq, type=kind, data=data) for seq, kind, data in outcome.events],
-        ignore_conflicts=True,
-    )
+    keep_events(run_id, outcome.events)
     message = None
     if answer or outcome.status == RunStatus.SUCCEEDED:
         message = add_message(run, Message.Role.ASSISTANT, answer, is_complete=outcome.status == RunStatus.SUCCEEDED)
     transaction.on_commit(lambda: run_ended.send(sender=Run, run_id=run_id, status=outcome.status))
     return message
+
+
+def keep_events(run_id: UUID, events: Events) -> None:
+    rows = [RunEvent(run_id=run_id, seq=seq, type=kind, data=data) for seq, kind, data in events]
+    RunEvent.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def pending_call(run: Run, call_id: str) -> ToolCall | None:

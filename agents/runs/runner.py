@@ -28,6 +28,7 @@ from agents.runs.events import (
     ToolStarted,
     data_of,
 )
+from agents.runs.live import is_asked_to_stop
 from agents.runs.streams import RunLog
 from agents.tools.http import HTTPTool, run_tool
 from atom.ground.database import in_db
@@ -120,7 +121,6 @@ class Runner:
         try:
             await self._rounds()
         except Parked:
-            await self.log.flush()
             return
         except asyncio.CancelledError:
             if self.task is not None:
@@ -151,7 +151,7 @@ class Runner:
             await in_db(records.add_round, self.run_id, [*said, *calls], results)
             answer = Message("assistant", (*said, *calls))
             self._request = replace(self._request, messages=(*self._request.messages, answer))
-            if pending and await in_db(records.park_run, run_id=self.run_id, request=self._request):
+            if pending and await self._park():
                 raise Parked
             self._request = with_results(self._request, await in_db(results_of, self.run_id))
         raise TooManyRounds(f"The model was still calling tools after {MAX_ROUNDS} rounds.")
@@ -203,6 +203,20 @@ class Runner:
         price = cost_usd(call.provider, call.model, usage)
         unknown = price is None or self.served.cost is None
         self.served.cost = None if unknown else (self.served.cost or Decimal(0)) + (price or Decimal(0))
+
+    async def _park(self) -> bool:
+        """Leave the run to whoever decides last; False when all was decided meanwhile.
+
+        Everything said so far stands in the store before: the next process counts on from it.
+        """
+        await self.log.flush()
+        events, self._kept = self._kept, []
+        is_parked = await in_db(records.park_run, run_id=self.run_id, request=self._request, events=events)
+        if is_parked and await is_asked_to_stop(self.run_id):
+            # Somebody cancelled between the question and the parking, and found no parked run to close.
+            self._stop_as = RunStatus.CANCELLED
+            raise asyncio.CancelledError
+        return is_parked
 
     # --- Tool calls ------------------------------------------------------------------------------------------
     async def _judge(self, calls: list[ModelToolCall]) -> tuple[bool, list[ToolResult], bool]:

