@@ -38,10 +38,23 @@ def boolean(name: str, default: bool) -> bool:
 
 def seconds(name: str, default: float) -> float:
     """A positive number of seconds; decimals allowed."""
-    value = env.float(name, default=default)
+    text = env.str(name, default="").strip()
+    try:
+        value = float(text or default)
+    except ValueError:
+        value = 0
     if not 0 < value < 1e9:
-        raise ImproperlyConfigured(f"{name}={value!r} is not a positive number of seconds.")
-    return float(value)
+        raise ImproperlyConfigured(f"{name}={text!r} is not a positive number of seconds.")
+    return value
+
+
+def whole(name: str, default: int) -> int:
+    """A whole number; checks say whether it makes sense."""
+    text = env.str(name, default="").strip()
+    try:
+        return int(text or default)
+    except ValueError as exc:
+        raise ImproperlyConfigured(f"{name}={text!r} is not a whole number.") from exc
 
 
 def names(name: str) -> list[str]:
@@ -68,9 +81,9 @@ if ATOM_ENV not in {"development", "production"}:
 PRODUCTION = ATOM_ENV == "production"
 DEBUG = boolean("ATOM_DEBUG", default=False)
 ATOM_HOME = Path(env.str("ATOM_HOME", default="") or BASE_DIR / ".atom").expanduser().absolute()
-PORT = env.int("PORT", default=8000)
+PORT = whole("PORT", 8000)
 ATOM_BIND = env.str("ATOM_BIND", default="127.0.0.1")
-WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", default=1)
+WEB_CONCURRENCY = whole("WEB_CONCURRENCY", 1)
 RUNTIME_FILE = ATOM_HOME / "runtime.json"
 CREDENTIALS_FILE = ATOM_HOME / "credentials.json"
 
@@ -186,7 +199,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # Under ASGI each request has a thread of its own: connections are kept in a pool, never by a thread.
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
-        "max_size": env.int("ATOM_DATABASE_CONNECTIONS", default=16),
+        "max_size": whole("ATOM_DATABASE_CONNECTIONS", 16),
         "timeout": 10,
     }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":

@@ -2,13 +2,15 @@
 
 LLMError (502)
 ├── NoProvider (503)           nothing usable is configured
+├── BreakerOpen (503)          failed too often just now, and is not called
 ├── ConnectFailed (502)        no connection
 ├── TimedOut (504)             connect, first byte, between chunks, or the whole
 ├── ProviderFailed (502)       5xx
 ├── RateLimited (429)          429
 ├── KeyRefused (502)           401, 402, 403
 ├── RequestRefused (400…)      400, 404, 422: the request itself, nobody else will like it better
-└── BadResponse (502)          not the wire's language, or a stream without its finish
+├── BadResponse (502)          not the wire's language, or a stream without its finish
+└── AllFailed (502)            several were asked, and failed in different ways
 """
 
 from atom.ground.errors import AtomError
@@ -25,6 +27,11 @@ class NoProvider(LLMError):
     code = "no_provider"
     status = 503
     retryable = False
+
+
+class BreakerOpen(LLMError):
+    code = "provider_unavailable"
+    status = 503
 
 
 class ConnectFailed(LLMError):
@@ -67,3 +74,7 @@ class RequestRefused(LLMError):
 
 class BadResponse(LLMError):
     code = "bad_provider_response"
+
+
+class AllFailed(LLMError):
+    code = "all_providers_failed"

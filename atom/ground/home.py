@@ -33,7 +33,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in `path`, or {} when there is no such file."""
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     return found
 

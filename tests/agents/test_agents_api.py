@@ -135,4 +135,4 @@ def test_a_list_is_paged_by_cursor(api: API, alice: Principal, make_agent: Calla
     second = alices.get(first["next"]).json()
     assert len({row["id"] for row in [*first["results"], *second["results"]]}) == 3
     assert second["next"] is None
-    assert alices.get("/api/agents/?cursor=nonsense").status_code == 404
+    assert alices.get("/api/agents/?cursor=nonsense").status_code == 400

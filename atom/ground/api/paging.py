@@ -1,6 +1,12 @@
 """Lists: newest first, by cursor, `{results, next, previous}`."""
 
+from typing import Any
+
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+
+from atom.ground.errors import BadRequest
 
 
 class Pages(CursorPagination):
@@ -10,3 +16,9 @@ class Pages(CursorPagination):
     max_page_size = 200
     page_size_query_param = "page_size"
     ordering = "-created_at"
+
+    def decode_cursor(self, request: Request) -> Any:
+        try:
+            return super().decode_cursor(request)
+        except NotFound as exc:
+            raise BadRequest("The cursor is not one of ours.", param="cursor") from exc

@@ -1,6 +1,7 @@
 """`manage.py up`: the whole of Atom in one command."""
 
 import asyncio
+import logging
 import sys
 from typing import Any
 
@@ -30,6 +31,8 @@ class Command(BaseCommand):
 
 def prepare_database() -> None:
     """Migrate, and seed a first run; CannotStart when the database cannot be used."""
+    # Its pool tells of every attempt; one line from us is enough.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     try:
         call_command("migrate", verbosity=0, interactive=False)
         seed()
@@ -40,6 +43,8 @@ def prepare_database() -> None:
         ) from exc
     finally:
         connection.close()
+        # The supervisor itself has no more questions: PostgreSQL need not keep a connection for it.
+        getattr(connection, "close_pool", connection.close)()
 
 
 def banner() -> str:
