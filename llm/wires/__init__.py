@@ -20,3 +20,5 @@ class Wire(Protocol):
 
 
 WIRES: dict[str, Wire] = {"openai_chat": openai_chat.stream}
+# The same call without streaming, with the same events, for when a stream will not come.
+WHOLE: dict[str, Wire] = {"openai_chat": openai_chat.whole}

@@ -16,7 +16,7 @@ import orjson
 from llm.errors import BadResponse, LLMError, ProviderFailed
 from llm.events import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Endpoint, Image, Message, Request, Text, Tool, ToolCall, ToolResult
-from llm.wires.transport import post_sse
+from llm.wires.transport import post_json, post_sse
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop",
@@ -31,8 +31,7 @@ _NEW_LIMIT_NAME = re.compile(r"(o\d|gpt-[5-9])")
 
 async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
-    headers = {"Authorization": f"Bearer {endpoint.secret}"} if endpoint.secret else {}
-    url = f"{endpoint.base_url.rstrip('/')}/chat/completions"
+    url, headers = _address(endpoint)
     answer = _Answer(endpoint.provider)
     async with aclosing(post_sse(url, body_of(request, endpoint.provider), headers, endpoint, client)) as chunks:
         try:
@@ -49,9 +48,23 @@ async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient
         yield event
 
 
+async def whole(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+    """The same call without streaming: all its events at once."""
+    url, headers = _address(endpoint)
+    answer = _Answer(endpoint.provider)
+    found = await post_json(url, body_of(request, endpoint.provider, streamed=False), headers, endpoint, client)
+    for event in [*answer.read_whole(found), *answer.end()]:
+        yield event
+
+
+def _address(endpoint: Endpoint) -> tuple[str, dict[str, str]]:
+    headers = {"Authorization": f"Bearer {endpoint.secret}"} if endpoint.secret else {}
+    return f"{endpoint.base_url.rstrip('/')}/chat/completions", headers
+
+
 # --- What goes out ------------------------------------------------------------------------------------
-def body_of(request: Request, provider: str) -> dict[str, Any]:
-    """The JSON body of a streamed call. Absent fields are absent; an explicit 0 stays."""
+def body_of(request: Request, provider: str, *, streamed: bool = True) -> dict[str, Any]:
+    """The JSON body of a call. Absent fields are absent; an explicit 0 stays."""
     limit = "max_tokens"
     if provider == "openai" and _NEW_LIMIT_NAME.match(request.model):
         limit = "max_completion_tokens"
@@ -64,8 +77,9 @@ def body_of(request: Request, provider: str) -> dict[str, Any]:
         "stop": list(request.stop) or None,
         "tools": [_tool_json(tool) for tool in request.tools] or None,
         "tool_choice": request.tool_choice,
+        "reasoning_effort": None if request.thinking is None else request.thinking.level,
     }
-    return {
+    body = {
         "model": request.model,
         "messages": [item for message in request.messages for item in _message_json(message)],
         "stream": True,
@@ -73,6 +87,9 @@ def body_of(request: Request, provider: str) -> dict[str, Any]:
         **{name: value for name, value in fields.items() if value is not None},
         **request.extra,
     }
+    if not streamed:
+        del body["stream"], body["stream_options"]
+    return body
 
 
 def _tool_json(tool: Tool) -> dict[str, Any]:
@@ -128,30 +145,39 @@ class _Answer:
     def read(self, data: str) -> list[Event]:
         """The events in one chunk; raise BadResponse when it is not this wire's language."""
         try:
-            chunk = orjson.loads(data)
-            if chunk.get("error"):
-                raise ProviderFailed(f"{self._provider} reported an error in the middle of its answer.")
-            # Groq puts the usage of a stream into a field of its own.
-            usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
-            if usage:
-                self._usage = usage_of(usage)
-            # Only the first choice: Atom never asks for several.
-            return [event for choice in (chunk.get("choices") or [])[:1] for event in self._read_choice(choice)]
+            return list(self._read(orjson.loads(data), "delta"))
         except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as exc:
             raise BadResponse(f"{self._provider} sent a chunk that is not in the wire's language.") from exc
 
-    def _read_choice(self, choice: dict[str, Any]) -> Iterator[Event]:
-        delta = choice.get("delta") or {}
+    def read_whole(self, found: dict[str, Any]) -> list[Event]:
+        """The events in an answer that was not streamed: one chunk with a `message` instead of a `delta`."""
+        try:
+            return list(self._read(found, "message"))
+        except (AttributeError, KeyError, TypeError) as exc:
+            raise BadResponse(f"{self._provider} sent an answer that is not in the wire's language.") from exc
+
+    def _read(self, chunk: dict[str, Any], part: str) -> Iterator[Event]:
+        if chunk.get("error"):
+            raise ProviderFailed(f"{self._provider} reported an error in the middle of its answer.")
+        # Groq puts the usage of a stream into a field of its own.
+        usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
+        if usage:
+            self._usage = usage_of(usage)
+        # Only the first choice: Atom never asks for several.
+        for choice in (chunk.get("choices") or [])[:1]:
+            yield from self._read_choice(choice.get(part) or {}, choice.get("finish_reason"))
+
+    def _read_choice(self, delta: dict[str, Any], finish: str | None) -> Iterator[Event]:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if thought:
             yield ThinkingDelta(_text(thought))
         for name in ("content", "refusal"):
             if delta.get(name):
-                yield TextDelta(_text(delta[name]))
+                yield from _said(delta[name])
         for piece in delta.get("tool_calls") or []:
             self._add_piece(piece)
-        if choice.get("finish_reason"):
-            self.reason = _REASONS.get(choice["finish_reason"], "stop")
+        if finish:
+            self.reason = _REASONS.get(finish, "stop")
 
     def _add_piece(self, piece: dict[str, Any]) -> None:
         index = piece.get("index")
@@ -187,6 +213,20 @@ class _Pieces:
         self.id = ""
         self.name = ""
         self.arguments = ""
+
+
+def _said(content: object) -> Iterator[Event]:
+    """A text, or Mistral's list of parts: `{"type": "text", …}` and `{"type": "thinking", "thinking": [texts]}`."""
+    if not isinstance(content, list):
+        yield TextDelta(_text(content))
+        return
+    for part in content:
+        if part["type"] == "text" and part["text"]:
+            yield TextDelta(_text(part["text"]))
+        elif part["type"] == "thinking":
+            thought = "".join(_text(one["text"]) for one in part["thinking"] if one.get("type") == "text")
+            if thought:
+                yield ThinkingDelta(thought)
 
 
 def _text(value: object) -> str:

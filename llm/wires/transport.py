@@ -1,4 +1,4 @@
-"""What every wire over SSE needs: a POST, its deadlines, and statuses as our errors."""
+"""What every wire needs: a POST, its deadlines, and statuses as our errors."""
 
 import asyncio
 import math
@@ -27,6 +27,8 @@ from llm.messages import Endpoint
 
 # Nobody waits longer for a provider to be ready again, whatever it asks for.
 MAX_RETRY_AFTER_S = 86_400
+# A whole answer is held in memory; none of a model's is near this.
+MAX_WHOLE_BYTES = 64 * 1024 * 1024
 
 
 async def post_sse(
@@ -54,6 +56,40 @@ async def post_sse(
         raise BadResponse(f"The connection to {endpoint.provider} broke off in the middle of its answer.") from exc
     finally:
         await response.aclose()
+
+
+async def post_json(
+    url: str, body: dict[str, Any], headers: Mapping[str, str], endpoint: Endpoint, client: httpx.AsyncClient
+) -> dict[str, Any]:
+    """The JSON object that answers this POST, under the deadlines and errors of `post_sse`."""
+    clock = _Clock(endpoint)
+    own = {"Accept": "application/json", **headers}
+    response = await _send(_request_of(url, body, own, endpoint, client), endpoint, client, clock)
+    try:
+        if response.status_code != httpx.codes.OK:
+            raise error_of_status(endpoint.provider, response.status_code, response.headers)
+        raw = bytearray()
+        async with aclosing(_pieces(response)) as pieces:
+            while (piece := await clock.next(pieces)) is not None:
+                raw += piece
+                if len(raw) > MAX_WHOLE_BYTES:
+                    raise BadResponse(f"{endpoint.provider} sent an answer that is too long.")
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError as exc:
+        raise BadResponse(f"{endpoint.provider} answered with something that is not JSON.") from exc
+    except httpx.HTTPError as exc:
+        raise BadResponse(f"The connection to {endpoint.provider} broke off in the middle of its answer.") from exc
+    finally:
+        await response.aclose()
+    if not isinstance(found, dict):
+        raise BadResponse(f"{endpoint.provider} answered with JSON that is not an object.")
+    return found
+
+
+async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body in pieces, as a generator that can be closed."""
+    async for piece in response.aiter_bytes():
+        yield piece
 
 
 def _request_of(
