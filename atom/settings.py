@@ -244,6 +244,9 @@ ATOM_CONNECT_TIMEOUT = seconds("ATOM_CONNECT_TIMEOUT", 5)
 ATOM_FIRST_BYTE_TIMEOUT = seconds("ATOM_FIRST_BYTE_TIMEOUT", 60)
 ATOM_CHUNK_TIMEOUT = seconds("ATOM_CHUNK_TIMEOUT", 30)
 ATOM_TOTAL_TIMEOUT = seconds("ATOM_TOTAL_TIMEOUT", 600)
+ATOM_BREAKER_OPEN = seconds("ATOM_BREAKER_OPEN", 30)
+AGENT_FALLBACK_ENABLED = boolean("AGENT_FALLBACK_ENABLED", default=True)
+AGENT_FALLBACK_ORDER = names("AGENT_FALLBACK_ORDER")
 
 # --- Agents and governance -----------------------------------------------------------------------------
 AGENT_GATE = "governance.gate.PolicyGate"

@@ -1,101 +1,208 @@
-"""One model call: choose whom to ask, ask, and try the next key while nothing has been said yet."""
+"""One model call: whom to ask, in which order, and whom next while nothing has been said yet."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from uuid import UUID
 
 import structlog
-from django.db import DatabaseError
+from django.conf import settings
 
 from atom.ground.database import in_db
-from llm import http, keyring, routing, services
-from llm.errors import KeyRefused, LLMError, TimedOut
+from atom.ground.errors import AtomError, ModelNotFound
+from llm import breaker, cooldown, keyring, retries, routing
+from llm.attempts import Attempt, ask, circuit_of, passed_over, probe_s
+from llm.cooldown import Rest
+from llm.errors import BreakerOpen, KeyRefused, LLMError, NoProvider, RateLimited, TimedOut
 from llm.events import Event
+from llm.failures import Failure, summed_up
+from llm.keyring import OpenKey
 from llm.messages import Request
 from llm.routing import Candidate
-from llm.wires import WIRES
 
 log = structlog.get_logger(__name__)
 
-# How often, at most, one process writes down that a key still works (or still does not).
-NOTE_EVERY_S = 60.0
-_noted: dict[UUID, tuple[str, float]] = {}
+# With less time than this left, asking once more would only be late.
+LEAST_S = 0.05
+# Failures that are the key's own, and say nothing about the next key.
+KEYS_OWN = (KeyRefused, RateLimited)
 
 
 class Call:
-    """A call in progress. `request.model` is what the caller named: `provider/model`, a bare id, or `auto`.
+    """A call in progress. `models` is whom to ask, in order: `provider/model`, a bare id, or `auto`.
 
-    Once events flow, `provider` and `model` say who serves; `attempts` counts the upstream calls made.
+    Without `models` it is `request.model` alone, as the caller named it, and nobody else. Once events flow,
+    `provider` and `model` say who serves. `attempts` counts the upstream calls made; `tried` says how each
+    candidate's turn ended, also of those that were passed over.
     """
 
-    def __init__(self, *, workspace_id: UUID, request: Request) -> None:
+    def __init__(self, *, workspace_id: UUID, request: Request, models: Sequence[str] = ()) -> None:
         self.provider = ""
         self.model = ""
         self.attempts = 0
+        self.tried: list[Attempt] = []
         self._workspace_id = workspace_id
         self._request = request
+        self._models = tuple(models) or (request.model,)
+        self._order: list[Candidate] = []
+        # Those of the order whose keys rest by our own guess: they come last.
+        self._resting: list[Candidate] = []
+        self._failures: list[Failure] = []
+        # Upstreams asked in this call, with what they failed with last.
+        self._asked: dict[object, LLMError | None] = {}
+        self._is_repeated = False
+        self._end = 0.0
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Deltas as they come, then exactly one `Finished`. Raises ModelNotFound, NoProvider or another LLMError.
 
-        A retryable failure before the first event moves on to the next key of the same model. After the first
-        event it is raised: what a reader has seen cannot be taken back.
+        Each candidate is streamed once, in order, until one begins to answer. If none does, one of them is asked
+        once more without streaming, with what is left of the deadline. After the first event a failure is raised:
+        what a reader has seen cannot be taken back.
         """
-        found = await self._candidates()
-        end = asyncio.get_running_loop().time() + found[0].endpoint.deadlines.total_s
-        for place, candidate in enumerate(found):
-            has_begun = False
+        await self._choose()
+        for candidate, streamed in self._plan():
+            called, has_begun = self.attempts, False
             try:
-                async with aclosing(self._ask(candidate, end)) as answer:
+                async with aclosing(self._ask(candidate, streamed=streamed)) as answer:
                     async for event in answer:
                         has_begun = True
                         yield event
             except LLMError as exc:
-                log.warning("model_call_failed", provider=candidate.provider, model=candidate.model, code=exc.code)
-                if isinstance(exc, KeyRefused):
-                    await _note(candidate, exc.message)
-                if has_begun or not exc.retryable or place == len(found) - 1:
+                self._failed(Failure(candidate, streamed, exc), was_called=self.attempts > called)
+                if has_begun or not exc.retryable or not settings.AGENT_FALLBACK_ENABLED:
                     raise
             else:
                 return
+        raise summed_up(self._failures, is_too_late=self._left_s() <= LEAST_S)
 
-    async def _candidates(self) -> list[Candidate]:
+    # --- Whom ----------------------------------------------------------------------------------------------
+    async def _choose(self) -> None:
         keys = keyring.recalled(self._workspace_id)
         if keys is None:
             keys = await in_db(keyring.open_keys, self._workspace_id)
-        return routing.choose(keys, self._request.model)
+        found = candidates_of(keyring.in_turn(keys), self._models)
+        # At once, so that two calls that choose at the same time do not choose the same key.
+        keyring.take_turn(found[0].key_id)
+        self._end = asyncio.get_running_loop().time() + found[0].endpoint.deadlines.total_s
+        names = [cooldown.name_of(one.provider, one.key_id) for one in found]
+        resting = await cooldown.rests(names)
+        for name, candidate in zip(names, found, strict=True):
+            rest = resting.get(name)
+            if rest is None:
+                self._order.append(candidate)
+            elif not rest.is_told:
+                self._resting.append(candidate)
+            else:
+                self._failed(Failure(candidate, True, _resting(candidate, rest)), was_called=False)
+        self._order += self._resting
 
-    async def _ask(self, candidate: Candidate, end: float) -> AsyncGenerator[Event, None]:
-        """One attempt, within what is left of the whole."""
+    def _plan(self) -> Iterator[tuple[Candidate, bool]]:
+        """Whom to ask next, and whether as a stream; looks at what has become of those before."""
+        for candidate in self._order:
+            yield candidate, True
+        for candidate in self._order:
+            if self._is_repeated or self._left_s() <= LEAST_S:
+                return
+            if not self._is_refused(candidate):
+                yield candidate, False
+
+    def _is_refused(self, candidate: Candidate) -> bool:
+        """A key that was just refused or limited is not asked the same again."""
+        return any(one.candidate is candidate and isinstance(one.error, KEYS_OWN) for one in self._failures)
+
+    def _failed(self, failure: Failure, *, was_called: bool) -> None:
+        """Keep why a candidate did not answer."""
+        candidate, error = failure.candidate, failure.error
+        if was_called:
+            log.warning(
+                "model_call_failed",
+                provider=candidate.provider,
+                model=candidate.model,
+                code=error.code,
+                streamed=failure.streamed,
+                attempts=self.attempts,
+                seconds_left=round(self._left_s(), 1),
+            )
+        elif not failure.streamed:
+            # That it is not even repeated is no news beside why its stream failed.
+            return
+        else:
+            self.tried.append(passed_over(failure))
+        self._failures.append(failure)
+
+    # --- Asking --------------------------------------------------------------------------------------------
+    async def _ask(self, candidate: Candidate, *, streamed: bool) -> AsyncGenerator[Event, None]:
+        """One attempt, if the deadline, the budget of repetitions and the breaker let it go out."""
         limits = candidate.endpoint.deadlines
-        left = end - asyncio.get_running_loop().time()
-        if left <= 0:
+        if self._left_s() <= LEAST_S:
             raise TimedOut(f"{candidate.provider} was not asked any more: {limits.total_s:g} s had passed.")
+        upstream = (self._workspace_id, candidate.provider, candidate.endpoint.base_url)
+        # After a key's own refusal, the next key is no repetition of the same.
+        is_again = upstream in self._asked and not isinstance(self._asked[upstream], KEYS_OWN)
+        if is_again and not retries.may_repeat(upstream):
+            raise BreakerOpen(f"{candidate.provider} fails too often to be asked again.")
+        permit = await breaker.admit(
+            circuit_of(self._workspace_id, candidate), probe_s=probe_s(limits), only_closed=not streamed
+        )
+        if is_again:
+            retries.take_out(upstream)
+        else:
+            retries.pay_in(upstream)
+        self._is_repeated = not streamed
+        keyring.take_turn(candidate.key_id)
         self.provider, self.model = candidate.provider, candidate.model
         self.attempts += 1
-        endpoint = replace(candidate.endpoint, deadlines=replace(limits, total_s=left))
-        request = replace(self._request, model=candidate.model)
-        async with aclosing(WIRES[candidate.wire](request, endpoint, http.client())) as answer:
-            has_begun = False
-            async for event in answer:
-                if not has_begun:
-                    has_begun = True
-                    await _note(candidate, "")
-                yield event
+        self._asked[upstream] = None
+        answer = ask(
+            candidate,
+            self._request,
+            permit,
+            workspace_id=self._workspace_id,
+            left_s=self._left_s(),
+            streamed=streamed,
+            was_resting=candidate in self._resting,
+            tried=self.tried,
+        )
+        try:
+            async with aclosing(answer):
+                async for event in answer:
+                    yield event
+        except LLMError as exc:
+            self._asked[upstream] = exc
+            raise
+
+    def _left_s(self) -> float:
+        return self._end - asyncio.get_running_loop().time()
 
 
-async def _note(candidate: Candidate, error: str) -> None:
-    """Write down how the key fares, when that is news; failing to is no reason to fail the call."""
-    if candidate.key_id is None:
-        return
-    said, at = _noted.get(candidate.key_id, ("", 0.0))
-    if at and said == error and time.monotonic() - at < NOTE_EVERY_S:
-        return
-    _noted[candidate.key_id] = (error, time.monotonic())
-    try:
-        await in_db(services.record_key_health, key_id=candidate.key_id, error=error)
-    except DatabaseError:
-        log.exception("key_health_not_recorded", key_id=str(candidate.key_id))
+def candidates_of(keys: Sequence[OpenKey], models: Sequence[str]) -> list[Candidate]:
+    """Whom these names mean, in order, each once; what is not known or not configured is left out.
+
+    Raises what was wrong with the first name when nothing is left.
+    """
+    found: dict[tuple[str, str, UUID | None], Candidate] = {}
+    refusal: AtomError | None = None
+    for model in models:
+        try:
+            chosen = routing.choose(keys, model)
+        except (ModelNotFound, NoProvider) as exc:
+            refusal = refusal or exc
+            continue
+        if model == routing.AUTO or model.startswith(f"{routing.AUTO}:"):
+            chosen = sorted(chosen, key=_place)
+        for one in chosen:
+            found.setdefault((one.provider, one.model, one.key_id), one)
+    if not found:
+        raise refusal or NoProvider("No model was named.")
+    return list(found.values())
+
+
+def _place(candidate: Candidate) -> int:
+    """Where AGENT_FALLBACK_ORDER has the provider; those it does not name keep their order, at the end."""
+    order = settings.AGENT_FALLBACK_ORDER
+    return order.index(candidate.provider) if candidate.provider in order else len(order)
+
+
+def _resting(candidate: Candidate, rest: Rest) -> RateLimited:
+    return RateLimited(f"{candidate.provider} asked for {rest.left_s} s more without calls.", retry_after_s=rest.left_s)

@@ -1,7 +1,9 @@
 """A workspace's opened keys, remembered for a second: a call must not wait for a query."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from uuid import UUID
 
 import structlog
@@ -24,6 +26,7 @@ class OpenKey:
     name: str
     base_url: str
     secret: str | None = field(repr=False)
+    priority: int = 100
 
 
 _remembered: dict[UUID, tuple[float, tuple[OpenKey, ...]]] = {}
@@ -53,6 +56,25 @@ def forget(workspace_id: UUID) -> None:
     _remembered.pop(workspace_id, None)
 
 
+# When this process last used a key, counted in uses.
+_turns: dict[UUID, int] = {}
+_uses = count(1)
+
+
+def in_turn(keys: Sequence[OpenKey]) -> list[OpenKey]:
+    """Lower priority first; among equals the one that has not been used for longest, so that they take turns."""
+    return sorted(keys, key=lambda key: (key.priority, _turns.get(key.id, 0)))
+
+
+def take_turn(key_id: UUID | None) -> None:
+    """A call begins with this key."""
+    if key_id is None:
+        return
+    if len(_turns) >= REMEMBER_MOST:
+        _turns.clear()
+    _turns[key_id] = next(_uses)
+
+
 def _opened(row: ProviderKey) -> OpenKey:
     secret: str | None
     try:
@@ -60,4 +82,11 @@ def _opened(row: ProviderKey) -> OpenKey:
     except Undecryptable:
         log.warning("provider_key_undecryptable", key_id=str(row.id), provider=row.provider)
         secret = None
-    return OpenKey(id=row.id, provider=row.provider, name=row.name, base_url=row.base_url, secret=secret)
+    return OpenKey(
+        id=row.id,
+        provider=row.provider,
+        name=row.name,
+        base_url=row.base_url,
+        secret=secret,
+        priority=row.priority,
+    )

@@ -61,6 +61,8 @@ class Turn:
     user_id: UUID | None
     request: Request
     own_tools: dict[str, HTTPTool] = field(default_factory=dict)
+    # Whom to ask, in order, where the agent chooses; empty when the client named the model itself.
+    models: tuple[str, ...] = ()
     is_background: bool = False
 
 
@@ -158,7 +160,7 @@ class Runner:
 
     async def _ask_model(self) -> list[ModelToolCall]:
         """Stream one answer to the listeners; its tool calls are kept back for judging."""
-        call = Call(workspace_id=self.turn.workspace_id, request=self._request)
+        call = Call(workspace_id=self.turn.workspace_id, request=self._request, models=self.turn.models)
         calls: list[ModelToolCall] = []
         try:
             # Closed at once when the run is stopped, so that the provider stops too.

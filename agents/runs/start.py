@@ -70,7 +70,7 @@ async def start_chat(
     return await start_run(
         principal=principal,
         agent=agent,
-        request=Request(model=model or chosen_model(agent), messages=messages),
+        request=Request(model=model or agents_choice(agent), messages=messages),
         parts=parts,
         door=door,
         session=session,
@@ -78,9 +78,16 @@ async def start_chat(
     )
 
 
-def chosen_model(agent: Agent) -> str:
-    """The first model of the agent's list."""
-    return str(agent.models[0]) if agent.models else ANY_MODEL
+def agents_choice(agent: Agent) -> str:
+    """What a client names as the model to leave the choice to the agent."""
+    return f"agent/{agent.slug}"
+
+
+def _models(agent: Agent, model: str) -> tuple[str, ...]:
+    """The agent's ordered list, unless the client chose a model itself."""
+    if model != agents_choice(agent):
+        return ()
+    return tuple(str(name) for name in agent.models) or (ANY_MODEL,)
 
 
 async def go_on(run_id: UUID) -> None:
@@ -157,6 +164,7 @@ def _turn(run: Run, agent: Agent, request: Request, *, is_background: bool) -> T
         user_id=run.user_id,
         request=request,
         own_tools=_own_tools(agent),
+        models=_models(agent, request.model),
         is_background=is_background,
     )
 

@@ -175,7 +175,8 @@ def test_a_model_service_failure_is_a_502_that_names_the_provider(
     http: httpx.Client, make_agent: MakeAgent, openai_simulator: OpenAISimulator, stream: bool
 ) -> None:
     make_agent("helper")
-    openai_simulator.will_fail(500, body="upstream said: secret-of-theirs")
+    for _ in ("as a stream", "once more without"):
+        openai_simulator.will_fail(500, body="upstream said: secret-of-theirs")
     answer = http.post("/api/agents/helper/chat/", json={"message": "hi", "stream": stream})
     assert answer.status_code == 502
     assert "openai" in answer.json()["error"]["message"].lower()

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from atom.ground.errors import ModelNotFound
 from atom.ground.models import Workspace
-from llm import chat, http, keyring, services
+from llm import attempts, http, keyring, retries, services
 from llm.chat import Call
 from llm.errors import BadResponse, ConnectFailed, KeyRefused, NoProvider, RateLimited, RequestRefused, TimedOut
 from llm.events import Event, Finished, TextDelta
@@ -25,7 +25,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> None:
     keyring._remembered.clear()
-    chat._noted.clear()
+    keyring._turns.clear()
+    attempts._noted.clear()
+    retries.forget()
 
 
 @pytest.fixture
@@ -115,10 +117,10 @@ async def test_a_refused_request_goes_nowhere_else(
     assert call.attempts == 1
 
 
-async def test_when_all_keys_fail_the_last_error_is_raised(
+async def test_when_all_keys_are_limited_the_call_stays_limited_until_the_first_is_free(
     workspace: Workspace, keys: list[ProviderKey], openai_simulator: OpenAISimulator
 ) -> None:
-    openai_simulator.will_fail(500)
+    openai_simulator.will_fail(429, retry_after=7)
     openai_simulator.will_fail(429, retry_after=3)
     call = call_of(workspace)
     with pytest.raises(RateLimited) as caught:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,7 +15,7 @@ from agents.api.answers import Opened, Whole, failure_of, served_headers
 from agents.api.openai.serializers import ChatCompletion, last_user_parts, request_of
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall
-from agents.runs.start import chosen_model, start_run
+from agents.runs.start import start_run
 from atom.ground.api.doors import door, validated
 from atom.ground.api.errors import error_response
 from atom.ground.api.parsing import parse_object
@@ -55,8 +54,6 @@ async def chat_completions(request: HttpRequest, principal: Principal) -> HttpRe
     asked = request_of(data, body)
     agent = await in_db(queries.agent_for_model, principal, asked.model)
     parts = last_user_parts(asked)
-    if asked.model.startswith("agent/"):
-        asked = replace(asked, model=chosen_model(agent))
     runner = await start_run(principal=principal, agent=agent, request=asked, parts=parts, door="openai")
     answer = Completion(Opened(runner), data)
     try:

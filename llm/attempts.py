@@ -1,0 +1,215 @@
+"""One candidate's turn in a call: asked, timed, and settled with the breaker, the metrics and its key's health."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError
+
+from atom.ground.database import in_db
+from llm import breaker, cooldown, http, metrics, services
+from llm.breaker import Circuit, Permit
+from llm.errors import KeyRefused, LLMError, RequestRefused
+from llm.events import NO_USAGE, Event, Finished, Usage
+from llm.failures import Failure
+from llm.messages import Deadlines, Request
+from llm.prices import cost_usd
+from llm.routing import Candidate
+from llm.wires import WHOLE, WIRES
+
+log = structlog.get_logger(__name__)
+
+SUCCEEDED = "succeeded"
+LEFT = "left"
+# A probe in progress says at least this often that it is still there.
+RENEW_EVERY_S = 5.0
+# How often, at most, one process writes down that a key still works (or still does not).
+NOTE_EVERY_S = 60.0
+_noted: dict[UUID, tuple[str, float]] = {}
+# What is written down after a client went away; the loop itself holds tasks only weakly.
+_in_background: set[asyncio.Task[None]] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How a candidate's turn ended. `outcome` is `succeeded`, `left` (the client went away) or an error's code.
+
+    `was_called` is False when the breaker, a rest or the deadline kept the call from going out at all.
+    """
+
+    provider: str
+    model: str
+    key_id: UUID | None
+    outcome: str
+    message: str = ""
+    usage: Usage = NO_USAGE
+    time_to_first_token_s: float | None = None
+    duration_s: float = 0.0
+    streamed: bool = True
+    was_called: bool = True
+
+
+def circuit_of(workspace_id: UUID, candidate: Candidate) -> Circuit:
+    return Circuit(workspace_id, candidate.provider, candidate.key_id, candidate.model)
+
+
+def probe_s(limits: Deadlines) -> float:
+    """How long a probe may be silent before another takes its place."""
+    return limits.connect_s + max(limits.first_byte_s, limits.chunk_s) + RENEW_EVERY_S
+
+
+async def ask(
+    candidate: Candidate,
+    request: Request,
+    permit: Permit | None,
+    *,
+    workspace_id: UUID,
+    left_s: float,
+    streamed: bool,
+    was_resting: bool,
+    tried: list[Attempt],
+) -> AsyncGenerator[Event, None]:
+    """The candidate's answer within `left_s` seconds; how it ended is added to `tried`.
+
+    `was_resting`: its key was in a cooldown, which a good answer ends.
+    """
+    endpoint = candidate.endpoint
+    endpoint = replace(endpoint, deadlines=replace(endpoint.deadlines, total_s=left_s))
+    wire = (WIRES if streamed else WHOLE)[candidate.wire]
+    turn = _Turn(candidate, permit, workspace_id, streamed=streamed, was_resting=was_resting)
+    try:
+        async with aclosing(wire(replace(request, model=candidate.model), endpoint, http.client())) as answer:
+            async for event in answer:
+                await turn.saw(event)
+                yield event
+    except LLMError as exc:
+        turn.error = exc
+        raise
+    finally:
+        tried.append(turn.attempt())
+        if turn.is_left:
+            # The client's going must not wait for the store, nor can what is cancelled.
+            _later(turn.settle())
+        else:
+            await turn.settle()
+
+
+def passed_over(failure: Failure) -> Attempt:
+    """The turn of a candidate that was not called."""
+    return Attempt(
+        provider=failure.candidate.provider,
+        model=failure.candidate.model,
+        key_id=failure.candidate.key_id,
+        outcome=failure.error.code,
+        message=failure.error.message,
+        streamed=failure.streamed,
+        was_called=False,
+    )
+
+
+class _Turn:
+    """What is seen of one call, and what becomes of it."""
+
+    def __init__(
+        self, candidate: Candidate, permit: Permit | None, workspace_id: UUID, *, streamed: bool, was_resting: bool
+    ) -> None:
+        self.error: LLMError | None = None
+        self._candidate = candidate
+        self._permit = permit
+        self._workspace_id = workspace_id
+        self._streamed = streamed
+        self._was_resting = was_resting
+        self._watch = metrics.Watch()
+        self._usage = NO_USAGE
+        self._is_finished = False
+        self._renewed = time.monotonic()
+
+    @property
+    def is_left(self) -> bool:
+        return self.error is None and not self._is_finished
+
+    async def saw(self, event: Event) -> None:
+        self._watch.tick()
+        if isinstance(event, Finished):
+            self._usage, self._is_finished = event.usage, True
+        if self._permit is not None and self._permit.is_probe and time.monotonic() - self._renewed > RENEW_EVERY_S:
+            self._renewed = time.monotonic()
+            await breaker.renew(self._permit, probe_s=probe_s(self._candidate.endpoint.deadlines))
+
+    def attempt(self) -> Attempt:
+        return Attempt(
+            provider=self._candidate.provider,
+            model=self._candidate.model,
+            key_id=self._candidate.key_id,
+            outcome=LEFT if self.is_left else self.error.code if self.error else SUCCEEDED,
+            message=self.error.message if self.error else "",
+            usage=self._usage,
+            time_to_first_token_s=self._watch.first_s,
+            duration_s=self._watch.total_s,
+            streamed=self._streamed,
+        )
+
+    async def settle(self) -> None:
+        """Tell the breaker, the metrics and the key."""
+        await asyncio.gather(self._judge(), self._count(), self._care_for_key())
+
+    async def _judge(self) -> None:
+        if self._permit is None:
+            return
+        # A request that the provider refuses says nothing about the provider's health.
+        is_silent = self.is_left or isinstance(self.error, RequestRefused)
+        verdict: breaker.Verdict = "left" if is_silent else "failed" if self.error else "succeeded"
+        await breaker.record(self._permit, verdict)
+
+    async def _count(self) -> None:
+        provider, model = self._candidate.provider, self._candidate.model
+        sent = replace(self._usage, output_tokens=0, reasoning_tokens=0)
+        cost = cost_usd(provider, model, self._usage) or Decimal(0)
+        cost_in = cost_usd(provider, model, sent) or Decimal(0)
+        await metrics.record(
+            workspace_id=self._workspace_id,
+            provider=provider,
+            model=model,
+            outcome="left" if self.is_left else "failed" if self.error else "succeeded",
+            watch=self._watch,
+            usage=self._usage,
+            cost_in=cost_in,
+            cost_out=cost - cost_in,
+        )
+
+    async def _care_for_key(self) -> None:
+        name = cooldown.name_of(self._candidate.provider, self._candidate.key_id)
+        if self.error is not None:
+            await cooldown.cool(name, self.error)
+        elif self._was_resting and self._is_finished:
+            await cooldown.wake(name)
+        if isinstance(self.error, KeyRefused):
+            await _note(self._candidate, self.error.message)
+        elif self._watch.first_s is not None:
+            await _note(self._candidate, "")
+
+
+def _later(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    _in_background.add(task)
+    task.add_done_callback(_in_background.discard)
+
+
+async def _note(candidate: Candidate, error: str) -> None:
+    """Write down how the key fares, when that is news; failing to is no reason to fail the call."""
+    if candidate.key_id is None:
+        return
+    said, at = _noted.get(candidate.key_id, ("", 0.0))
+    if at and said == error and time.monotonic() - at < NOTE_EVERY_S:
+        return
+    _noted[candidate.key_id] = (error, time.monotonic())
+    try:
+        await in_db(services.record_key_health, key_id=candidate.key_id, error=error)
+    except DatabaseError:
+        log.exception("key_health_not_recorded", key_id=str(candidate.key_id))

@@ -1,0 +1,201 @@
+"""How providers fare: counts, tokens, cost and latencies of each workspace, in constant memory, for all processes.
+
+The store keeps a hash for each slot of time: 10 s slots for the last quarter of an hour, 5 min slots for a day.
+Latencies go into buckets on a logarithmic scale, so a percentile is exact to a tenth of its value.
+"""
+
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+import redis.asyncio
+
+from llm.events import Usage
+from llm.shared import asked, run_script
+
+Outcome: TypeAlias = Literal["succeeded", "failed", "left"]
+Series: TypeAlias = Literal["ttft", "total", "gap"]
+
+# Seconds in a slot, and how long slots of that size are kept.
+FINE = (10, 900)
+COARSE = (300, 86_400)
+MAX_WINDOW_S = COARSE[1]
+DEFAULT_WINDOW_S = 3600
+# Each bucket's upper end is this much above its lower one; the first ends at 1 ms, the last lies beyond 2 hours.
+GROWTH = 1.1
+LAST_BUCKET = 166
+# A workspace may name any model: beyond this many fields in a slot, further models are counted as one.
+MOST_FIELDS = 2000
+OTHER_MODEL = "(other models)"
+# Money is counted in whole 10⁻¹² dollars: counters of the store are integers.
+PICO = Decimal(10) ** 12
+
+# KEYS: the slots; ARGV: most fields, then for each slot its seconds to live, then provider, model, its stand-in, pairs.
+_RECORD = """
+local places = #KEYS
+for place, slot in ipairs(KEYS) do
+    local model = ARGV[places + 3]
+    local first = ARGV[places + 2] .. '\\n' .. model .. '\\nrequests'
+    if redis.call('HLEN', slot) >= tonumber(ARGV[1]) and redis.call('HEXISTS', slot, first) == 0 then
+        model = ARGV[places + 4]
+    end
+    for at = places + 5, #ARGV, 2 do
+        redis.call('HINCRBY', slot, ARGV[places + 2] .. '\\n' .. model .. '\\n' .. ARGV[at], ARGV[at + 1])
+    end
+    redis.call('EXPIRE', slot, ARGV[1 + place])
+end
+return 1
+"""
+
+
+class Watch:
+    """The times of one call: until its first event, between events, and in all."""
+
+    def __init__(self) -> None:
+        self.first_s: float | None = None
+        self.gaps: Counter[int] = Counter()
+        self._started = self._last = time.monotonic()
+
+    def tick(self) -> None:
+        """An event came."""
+        now = time.monotonic()
+        if self.first_s is None:
+            self.first_s = now - self._started
+        else:
+            self.gaps[bucket_of(now - self._last)] += 1
+        self._last = now
+
+    @property
+    def total_s(self) -> float:
+        return time.monotonic() - self._started
+
+
+@dataclass(slots=True)
+class Figures:
+    """What is known of one provider or model in a window of time."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    series: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def add(self, name: str, value: int) -> None:
+        kind, dot, bucket = name.partition(".")
+        if dot:
+            self.series[kind][int(bucket)] += value
+        else:
+            self.counts[name] += value
+
+    def absorb(self, other: "Figures") -> None:
+        self.counts.update(other.counts)
+        for kind, buckets in other.series.items():
+            self.series[kind].update(buckets)
+
+    @property
+    def success_rate(self) -> float | None:
+        """Of the calls that came to an end; None without any."""
+        ended = self.counts["succeeded"] + self.counts["failed"]
+        return self.counts["succeeded"] / ended if ended else None
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return (self.counts["cost_in"] + self.counts["cost_out"]) / PICO
+
+    def cost_per_1k(self, side: Literal["in", "out"]) -> Decimal | None:
+        tokens = self.counts[f"tokens_{side}"]
+        return self.counts[f"cost_{side}"] / PICO / tokens * 1000 if tokens else None
+
+    def percentile_ms(self, series: Series, share: float) -> float | None:
+        """The latency that `share` (0 to 1) of the calls stayed within; None without any."""
+        buckets = self.series.get(series)
+        if not buckets:
+            return None
+        rank, passed = math.ceil(share * buckets.total()), 0
+        for bucket in sorted(buckets):
+            passed += buckets[bucket]
+            if passed >= rank:
+                return round(milliseconds_of(bucket), 3)
+        return None
+
+
+def bucket_of(seconds: float) -> int:
+    ms = seconds * 1000
+    return 0 if ms <= 1 else min(LAST_BUCKET, math.ceil(math.log(ms, GROWTH)))
+
+
+def milliseconds_of(bucket: int) -> float:
+    """The middle of a bucket."""
+    return float(GROWTH ** (bucket - 0.5)) if bucket else 0.5
+
+
+async def record(
+    *,
+    workspace_id: UUID,
+    provider: str,
+    model: str,
+    outcome: Outcome,
+    watch: Watch,
+    usage: Usage,
+    cost_in: Decimal,
+    cost_out: Decimal,
+) -> None:
+    """One call to a provider has ended. Dollars for what was sent (`cost_in`) and said."""
+    figures: dict[str, int] = {
+        "requests": 1,
+        outcome: 1,
+        "tokens_in": usage.input_tokens,
+        "tokens_out": usage.output_tokens,
+        "cost_in": int(cost_in * PICO),
+        "cost_out": int(cost_out * PICO),
+        **{f"gap.{bucket}": count for bucket, count in watch.gaps.items()},
+    }
+    if outcome == "succeeded":
+        figures[f"total.{bucket_of(watch.total_s)}"] = 1
+    if watch.first_s is not None:
+        figures[f"ttft.{bucket_of(watch.first_s)}"] = 1
+    now = int(time.time())
+    slots = [_slot(workspace_id, size, now) for size, _ in (FINE, COARSE)]
+    lives = [kept + size for size, kept in (FINE, COARSE)]
+    pairs = [part for name, value in figures.items() if value for part in (name, value)]
+    await run_script(_RECORD, slots, [MOST_FIELDS, *lives, provider, model, OTHER_MODEL, *pairs])
+
+
+async def figures_of(workspace_id: UUID, *, window_s: int = DEFAULT_WINDOW_S) -> dict[str, dict[str, Figures]]:
+    """Provider → model → figures of the workspace's own calls in the last `window_s` seconds."""
+    size, _ = FINE if window_s <= FINE[1] else COARSE
+    now = int(time.time())
+    slots = [_slot(workspace_id, size, at) for at in _slot_times(now, window_s, size)]
+    found: dict[str, dict[str, Figures]] = {}
+    for kept in await asked(lambda client: _read(client, slots)) or ():
+        for name, value in kept.items():
+            # A model's name may hold anything; the others have no line breaks.
+            provider, _, rest = name.decode().partition("\n")
+            model, _, what = rest.rpartition("\n")
+            found.setdefault(provider, {}).setdefault(model, Figures()).add(what, int(value))
+    return found
+
+
+def together(figures: Iterable[Figures]) -> Figures:
+    whole = Figures()
+    for one in figures:
+        whole.absorb(one)
+    return whole
+
+
+async def _read(client: redis.asyncio.Redis, slots: list[str]) -> list[dict[bytes, bytes]]:
+    pipeline = client.pipeline(transaction=False)
+    for slot in slots:
+        pipeline.hgetall(slot)
+    answer: list[dict[bytes, bytes]] = await pipeline.execute()
+    return answer
+
+
+def _slot_times(now: int, window_s: int, size: int) -> Iterator[int]:
+    yield from range((now - window_s) // size * size, now + 1, size)
+
+
+def _slot(workspace_id: UUID, size: int, at: int) -> str:
+    return f"atom:metrics:{workspace_id}:{size}:{at // size}"

@@ -1,0 +1,96 @@
+"""Keys that were refused or limited rest, and keys of one priority take turns."""
+
+import pytest
+import redis
+
+from atom.ground.models import Workspace
+from llm import cooldown
+from llm.errors import KeyRefused, ProviderFailed, RateLimited
+from tests.llm.calls import call_of, events_of, key_at, used
+from tests.simulators.openai import OpenAISimulator
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def in_store(store: redis.Redis) -> redis.Redis:
+    return store
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429])
+async def test_a_refused_or_limited_key_rests_and_the_next_key_serves(
+    workspace: Workspace, openai_simulator: OpenAISimulator, status: int
+) -> None:
+    for priority, name in enumerate(["first", "second"]):
+        await key_at(workspace, openai_simulator, name=name, priority=priority)
+    openai_simulator.will_fail(status)
+    for _ in range(3):
+        await events_of(call_of(workspace))
+    assert used(openai_simulator) == ["sk-first", "sk-second", "sk-second", "sk-second"]
+
+
+async def test_a_failing_upstream_is_no_fault_of_the_key(
+    workspace: Workspace, openai_simulator: OpenAISimulator
+) -> None:
+    for priority, name in enumerate(["first", "second"]):
+        await key_at(workspace, openai_simulator, name=name, priority=priority)
+    openai_simulator.will_fail(500)
+    await events_of(call_of(workspace))
+    await events_of(call_of(workspace))
+    assert used(openai_simulator) == ["sk-first", "sk-second", "sk-first"]
+
+
+async def test_retry_after_of_a_lone_key_is_kept_to_without_a_call(
+    workspace: Workspace, openai_simulator: OpenAISimulator
+) -> None:
+    await key_at(workspace, openai_simulator)
+    openai_simulator.will_fail(429, retry_after=20)
+    with pytest.raises(RateLimited) as first:
+        await events_of(call_of(workspace))
+    assert first.value.retry_after_s == 20
+    call = call_of(workspace)
+    with pytest.raises(RateLimited) as second:
+        await events_of(call)
+    assert 18 <= (second.value.retry_after_s or 0) <= 20
+    assert (len(openai_simulator.requests), call.attempts) == (1, 0)
+    assert [one.outcome for one in call.tried] == ["rate_limited"]
+
+
+async def test_a_refused_lone_key_is_tried_again_and_works_when_it_is_good_again(
+    workspace: Workspace, openai_simulator: OpenAISimulator
+) -> None:
+    key = await key_at(workspace, openai_simulator)
+    openai_simulator.will_fail(401)
+    with pytest.raises(KeyRefused):
+        await events_of(call_of(workspace))
+    name = cooldown.name_of("openai", key.id)
+    assert await cooldown.rests([name])
+    await events_of(call_of(workspace))
+    assert await cooldown.rests([name]) == {}
+
+
+async def test_a_rest_is_each_keys_own() -> None:
+    await cooldown.cool("a", RateLimited("", retry_after_s=7))
+    await cooldown.cool("b", KeyRefused(""))
+    await cooldown.cool("c", ProviderFailed("", retry_after_s=7))
+    await cooldown.cool("d", RateLimited("", retry_after_s=0))
+    found = await cooldown.rests(["a", "b", "c", "d"])
+    assert {name: rest.is_told for name, rest in found.items()} == {"a": True, "b": False}
+    assert found["a"].left_s == 7
+    assert 58 <= found["b"].left_s <= cooldown.REFUSED_S
+
+
+async def test_no_provider_keeps_a_key_away_for_days() -> None:
+    await cooldown.cool("a", RateLimited("", retry_after_s=86_400))
+    assert (await cooldown.rests(["a"]))["a"].left_s <= cooldown.MOST_S
+
+
+async def test_keys_of_one_priority_take_turns_and_a_lower_one_goes_first(
+    workspace: Workspace, openai_simulator: OpenAISimulator
+) -> None:
+    for name in ["a", "b", "c"]:
+        await key_at(workspace, openai_simulator, name=name, priority=1)
+    await key_at(workspace, openai_simulator, name="spare", priority=2)
+    for _ in range(6):
+        await events_of(call_of(workspace))
+    assert used(openai_simulator) == ["sk-a", "sk-b", "sk-c"] * 2
