@@ -1,18 +1,22 @@
 """The hourly sums equal the rows, whatever the order and however often they are made."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
+from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.models import Agent, Message
 from feedback.models import DirtyHour, Feedback, FeedbackHour, FeedbackStatus
-from feedback.rollups import COUNTED, hour_of, recount, sum_dirty_hours
+from feedback.rollups import COUNTED, hour_of, recount, sum_dirty_hours, sum_hour
 from feedback.tasks import aggregate_feedback
 
 BEGIN = datetime(2026, 11, 1, 10, 0, tzinfo=UTC)
@@ -118,6 +122,42 @@ def test_late_feedback_reaches_its_own_hour(make_answer: Callable[..., Message])
     aggregate_feedback()
     totals = FeedbackHour.objects.order_by("hour").values_list("hour", "total")
     assert list(totals) == [(BEGIN, 1), (BEGIN + timedelta(hours=1), 1)]
+
+
+def test_an_hour_of_an_agent_that_is_gone_has_no_sums(make_answer: Callable[..., Message]) -> None:
+    say(make_answer(), 1)
+    agent = Agent.objects.get()
+    agent.delete()
+    sum_hour(agent_id=uuid4(), hour=BEGIN)
+    assert aggregate_feedback() == 0
+    assert not FeedbackHour.objects.exists()
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_workers_at_once_while_people_speak_sum_everything(make_answer: Callable[..., Message]) -> None:
+    answer = make_answer()
+    line = threading.Barrier(8, timeout=30)
+
+    def one(rounds: int) -> list[int]:
+        """The total after each round, read while everybody waits."""
+        totals = []
+        try:
+            for number in range(rounds):
+                line.wait()
+                with transaction.atomic():
+                    say(answer, number)
+                aggregate_feedback()
+                line.wait()
+                totals.append(FeedbackHour.objects.get().total)
+        finally:
+            connection.close()
+        return totals
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = [done.result(60) for done in [pool.submit(one, 40) for _ in range(8)]]
+    assert seen == [[8 * number for number in range(1, 41)]] * 8
+    assert not DirtyHour.objects.exists()
 
 
 def test_recount_finds_and_repairs_wrong_and_missing_sums(make_answer: Callable[..., Message]) -> None:
