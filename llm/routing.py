@@ -10,7 +10,7 @@ from llm.errors import NoProvider
 from llm.keyring import OpenKey, open_keys
 from llm.messages import Endpoint
 from llm.prices import MAX_MODEL_CHARS, provider_of
-from llm.registry import PROVIDERS, Provider
+from llm.registry import LOCAL, PROVIDERS, Provider
 
 AUTO = "auto"
 
@@ -62,14 +62,17 @@ def _named(model: str) -> tuple[Provider, str]:
 
 
 def _automatic(keys: Sequence[OpenKey]) -> list[Candidate]:
-    """The default model of the first provider that is usable; the registry's order is the order of preference."""
-    for row in PROVIDERS.values():
-        if row.default_model is None:
-            continue
-        found = usable(row, keys)
-        if found:
-            return [_candidate(row, row.default_model, one) for one in found]
-    raise NoProvider("No model is configured. Set OPENAI_API_KEY (or another provider's), or add a provider key.")
+    """The default models of the providers that are usable; the registry's order is the order of preference."""
+    found = [
+        _candidate(row, row.default_model, one)
+        for row in PROVIDERS.values()
+        if row.default_model is not None
+        for one in usable(row, keys)
+    ]
+    if not found:
+        raise NoProvider("No model is configured. Set OPENAI_API_KEY (or another provider's), or add a provider key.")
+    # The demo model stands in for nobody: it would answer where an error tells more.
+    return [one for one in found if one.provider != LOCAL] or found
 
 
 def _candidate(row: Provider, model: str, found: Usable) -> Candidate:
