@@ -162,11 +162,14 @@ class Runner:
         """Stream one answer to the listeners; its tool calls are kept back for judging."""
         call = Call(workspace_id=self.turn.workspace_id, request=self._request, models=self.turn.models)
         calls: list[ModelToolCall] = []
+        before = self.served.attempts
         try:
             # Closed at once when the run is stopped, so that the provider stops too.
             async with aclosing(call.events()) as answer:
                 async for event in answer:
+                    # Before anybody hears of the event: the answer's headers go out with the first.
                     self.served.provider, self.served.model = call.provider, call.model
+                    self.served.attempts = before + call.attempts
                     match event:
                         case llm_events.TextDelta(text):
                             self._text.append(text)
@@ -181,7 +184,7 @@ class Runner:
                         case _:
                             assert_never(event)
         finally:
-            self.served.attempts += call.attempts
+            self.served.attempts = before + call.attempts
         return calls
 
     async def _emit_delta(self, event: TextDelta | ThinkingDelta) -> None:

@@ -5,12 +5,13 @@ from contextlib import aclosing
 from uuid import UUID
 
 import pytest
+import redis
 from django.db import DatabaseError
 from pytest_django import Settings
 
 from atom.ground.errors import ModelNotFound
 from atom.ground.models import Workspace
-from llm import attempts, http, keyring, retries, services
+from llm import attempts, cooldown, http, keyring, retries, services
 from llm.chat import Call
 from llm.errors import BadResponse, ConnectFailed, KeyRefused, NoProvider, RateLimited, RequestRefused, TimedOut
 from llm.events import Event, Finished, TextDelta
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered() -> None:
+def nothing_remembered(store: redis.Redis) -> None:
     keyring._remembered.clear()
     keyring._turns.clear()
     attempts._noted.clear()
@@ -170,7 +171,8 @@ async def test_a_keys_health_is_written_down_in_our_words(
     assert first.last_error == "openai refused the key (status 401)."
     assert first.last_ok_at is None
     assert second.last_ok_at is not None
-    # It works again: that is news, and is written at once.
+    await cooldown.wake(cooldown.name_of("openai", first.id))
+    # Its rest is over, and it works again: that is news, and is written at once.
     await events_of(call_of(workspace))
     await first.arefresh_from_db()
     assert first.last_error == ""

@@ -5,5 +5,6 @@ from agents.api.openai import views
 urlpatterns = [
     path("chat/completions", views.chat_completions),
     path("models", views.models),
+    path("metrics/providers", views.metrics_of_providers),
     path("models/<path:model_id>", views.model),
 ]

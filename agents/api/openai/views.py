@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`, `GET /v1/models`: the OpenAI wire, governed."""
+"""`/v1/chat/completions`, `/v1/models` and `/v1/metrics/providers`: the OpenAI wire, governed."""
 
 import time
 from collections.abc import AsyncIterator
@@ -22,6 +22,7 @@ from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
 from atom.ground.principal import Principal
+from llm.api.metrics import provider_metrics
 from llm.queries import ServedModel, models_of
 
 log = structlog.get_logger(__name__)
@@ -189,3 +190,8 @@ async def model(request: HttpRequest, principal: Principal, model_id: str) -> Ht
         if found.id == model_id:
             return JsonResponse(_model_json(found))
     raise ModelNotFound(f"There is no model '{model_id}'.", param="model")
+
+
+@door("GET", scope=("metrics", "chat"))
+async def metrics_of_providers(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+    return JsonResponse(await provider_metrics(principal.workspace_id, request.GET.get("window")))

@@ -22,12 +22,16 @@ View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponseBas
 
 
 def door(
-    method: str, *, scope: str
+    method: str, *, scope: str | tuple[str, ...]
 ) -> Callable[[Callable[Concatenate[HttpRequest, Principal, P], Awaitable[HttpResponseBase]]], View[P]]:
     """Wrap an async view: it gets the principal, and whatever it raises becomes an answer.
 
+    Of several scopes any one will do.
+
     These views run without Django's middleware, so they take tokens only, never a cookie.
     """
+
+    scopes = (scope,) if isinstance(scope, str) else scope
 
     def wrap(view: Callable[Concatenate[HttpRequest, Principal, P], Awaitable[HttpResponseBase]]) -> View[P]:
         @wraps(view)
@@ -36,7 +40,8 @@ def door(
                 principal = await principal_of_token(presented_token(request))
                 if request.method != method:
                     raise MethodNotAllowed("This method is not allowed here.")
-                principal.require(scope)
+                if principal.scopes.isdisjoint(scopes):
+                    principal.require(scopes[0])
                 return await view(request, principal, *args, **kwargs)
             except Exception as exc:
                 error = as_atom_error(exc)
