@@ -8,10 +8,12 @@ from django.db.models import QuerySet
 
 from atom.ground.errors import NotFound
 from atom.ground.principal import Principal
-from llm import keyring
+from llm import breaker, keyring
+from llm.breaker import Status
 from llm.endpoints import usable
 from llm.models import ProviderKey
 from llm.registry import PROVIDERS
+from llm.shared import from_sync
 
 # The wire demands a date for each model and providers disagree about it: the date of this registry.
 LISTED_AT = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
@@ -46,3 +48,8 @@ def models_of(workspace_id: UUID) -> list[ServedModel]:
         if row.models and usable(row, keys)
         for model in row.models
     ]
+
+
+def breakers_of(principal: Principal) -> list[Status]:
+    """The breakers that this workspace's calls meet and that have seen a failure. From sync code."""
+    return from_sync(breaker.statuses(principal.workspace_id))

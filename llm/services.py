@@ -1,5 +1,6 @@
 """Provider keys: made, changed, removed. No audit entry, answer or log ever holds a secret."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -9,9 +10,11 @@ from django.utils import timezone
 from atom.ground import audit
 from atom.ground.errors import BadRequest
 from atom.ground.http import guard_resolved
-from llm import keyring, sealing
+from llm import breaker, cooldown, keyring, sealing
+from llm.breaker import Circuit
 from llm.models import ProviderKey
 from llm.registry import LOCAL, PROVIDERS
+from llm.shared import from_sync
 
 # A hint of four characters must not be much of the secret.
 MIN_HINTED_CHARS = 12
@@ -81,6 +84,9 @@ def update_key(
             key, "provider_key.updated", by=by, changed=sorted(changes.keys() & {*given, "base_url"}), secret=secret
         )
     keyring.forget(key.workspace_id)
+    if secret is not None:
+        # What the old secret was refused for is not the new one's fault.
+        from_sync(cooldown.wake(cooldown.name_of(key.provider, key.id)))
     return key
 
 
@@ -89,6 +95,14 @@ def delete_key(*, key: ProviderKey, by: str) -> None:
         _record(key, "provider_key.deleted", by=by)
         key.delete()
     keyring.forget(key.workspace_id)
+
+
+def reset_breakers(*, workspace_id: UUID, circuits: Sequence[Circuit], by: str) -> None:
+    """Close these breakers at once. From sync code; the caller has judged whose they are."""
+    for circuit in circuits:
+        details = {"provider": circuit.provider, "model": circuit.model, "key": circuit.key_id}
+        audit.append(workspace_id=workspace_id, actor=by, event="breaker.reset", details=details)
+        from_sync(breaker.reset(circuit))
 
 
 def record_key_health(*, key_id: UUID, error: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -11,7 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from atom.ground.errors import Unavailable
-from atom.ground.store import store
+from atom.ground.store import close_store, store
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -44,3 +44,15 @@ async def asked(question: Callable[[redis.asyncio.Redis], Awaitable[T]]) -> T | 
 async def run_script(script: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
     """Run a script in the store; None when it is away."""
     return await asked(lambda client: client.register_script(script)(keys=keys, args=args))
+
+
+def from_sync(work: Coroutine[Any, Any, T]) -> T:
+    """Run what asks the store from sync code (the admin, REST), on a loop and a connection of its own."""
+
+    async def alone() -> T:
+        try:
+            return await work
+        finally:
+            await close_store()
+
+    return asyncio.run(alone())

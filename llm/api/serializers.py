@@ -43,3 +43,19 @@ class KeyOut(serializers.ModelSerializer[ProviderKey]):
             "last_error",
             "created_at",
         ]
+
+
+class BreakerOut(serializers.Serializer[Any]):
+    """`key_id` is null for the environment's key."""
+
+    provider = serializers.CharField(source="circuit.provider")
+    model = serializers.CharField(source="circuit.model")
+    key_id = serializers.UUIDField(source="circuit.key_id", allow_null=True)
+    state = serializers.CharField()
+    failures = serializers.IntegerField()
+
+
+class BreakerNamed(serializers.Serializer[Any]):
+    provider = serializers.CharField(max_length=40)
+    model = serializers.CharField(max_length=200)
+    key_id = serializers.UUIDField(allow_null=True, default=None)

@@ -1,4 +1,4 @@
-"""`/api/provider-keys/`."""
+"""`/api/provider-keys/` and `/api/breakers/`."""
 
 from uuid import UUID
 
@@ -9,8 +9,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from atom.ground.api.authentication import who
+from atom.ground.queries import require_installation_admin
 from llm import queries, services
-from llm.api.serializers import KeyChanges, KeyOut, NewKey
+from llm.api.serializers import BreakerNamed, BreakerOut, KeyChanges, KeyOut, NewKey
+from llm.breaker import Circuit
 from llm.models import ProviderKey
 
 
@@ -48,4 +50,32 @@ class ProviderKeyDetail(APIView):
 
     def delete(self, request: Request, key_id: UUID) -> Response:
         services.delete_key(key=queries.get_key(who(request), key_id), by=who(request).username)
+        return Response(status=204)
+
+
+class Breakers(APIView):
+    """The circuit breakers that have seen a failure: the workspace's own, and those of the environment's keys."""
+
+    scope = "admin"
+
+    def get(self, request: Request) -> Response:
+        found = queries.breakers_of(who(request))
+        return Response({"results": BreakerOut(found, many=True).data, "next": None, "previous": None})
+
+
+class BreakerReset(APIView):
+    """Close one; those of the environment's keys are the installation's admin's to close."""
+
+    scope = "admin"
+
+    def post(self, request: Request) -> Response:
+        principal = who(request)
+        data = BreakerNamed(data=request.data)
+        data.is_valid(raise_exception=True)
+        circuit = Circuit(workspace_id=principal.workspace_id, **data.validated_data)
+        if circuit.key_id is None:
+            require_installation_admin(principal)
+        else:
+            queries.get_key(principal, circuit.key_id)
+        services.reset_breakers(workspace_id=principal.workspace_id, circuits=[circuit], by=principal.username)
         return Response(status=204)
