@@ -1,5 +1,6 @@
 """Providers as data. A new provider is a row; `<NAME>_API_KEY` and `<NAME>_BASE_URL` follow from its name."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 class Provider:
     """`base_url` is empty where only the installation knows it; `prices` is the provider's id in genai-prices.
 
-    The first of `models` is the default. Any other id is passed on as it is.
+    The first of `models` is the default. Any other id is passed on as it is. Models that match `responses_models`
+    are called over OpenAI's responses wire, at the same address with the same key.
     """
 
     name: str
@@ -16,6 +18,13 @@ class Provider:
     models: tuple[str, ...] = ()
     prices: str = ""
     needs_key: bool = True
+    responses_models: str = ""
+
+    def wire_of(self, model: str) -> str:
+        """The wire that this model is called over."""
+        if self.responses_models and re.fullmatch(self.responses_models, model):
+            return "openai_responses"
+        return self.wire
 
     @property
     def key_env(self) -> str:
@@ -32,11 +41,33 @@ class Provider:
 
 LOCAL = "local"
 _CHAT = "openai_chat"
+# OpenAI serves these over its responses wire only: https://platform.openai.com/docs/models
+_RESPONSES_ONLY = r"(o1|o3|gpt-5(\.\d+)?)-pro.*|.*codex.*|.*-deep-research.*|computer-use-.*"
 
 # In this order `auto` looks for one that is usable; the demo model comes last.
 _ROWS = (
     Provider(
-        "openai", _CHAT, "https://api.openai.com/v1", ("gpt-4o-mini", "gpt-4o", "gpt-4.1", "gpt-4.1-mini"), "openai"
+        "openai",
+        _CHAT,
+        "https://api.openai.com/v1",
+        ("gpt-4o-mini", "gpt-4o", "gpt-4.1", "gpt-4.1-mini"),
+        "openai",
+        responses_models=_RESPONSES_ONLY,
+    ),
+    # The base URLs of this one and of gemini are roots, as the official clients take them.
+    Provider(
+        "anthropic",
+        "anthropic_messages",
+        "https://api.anthropic.com",
+        ("claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5"),
+        "anthropic",
+    ),
+    Provider(
+        "gemini",
+        "gemini",
+        "https://generativelanguage.googleapis.com",
+        ("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.5-pro"),
+        "google",
     ),
     Provider("deepseek", _CHAT, "https://api.deepseek.com/v1", ("deepseek-chat", "deepseek-reasoner"), "deepseek"),
     Provider(

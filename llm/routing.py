@@ -76,4 +76,4 @@ def _automatic(keys: Sequence[OpenKey]) -> list[Candidate]:
 
 
 def _candidate(row: Provider, model: str, found: Usable) -> Candidate:
-    return Candidate(row.name, row.wire, model, found.endpoint, found.key_id)
+    return Candidate(row.name, row.wire_of(model), model, found.endpoint, found.key_id)

@@ -10,7 +10,7 @@ import httpx
 
 from llm.events import Event
 from llm.messages import Endpoint, Request
-from llm.wires import openai_chat
+from llm.wires import anthropic_messages, gemini, openai_chat, openai_responses
 
 
 class Wire(Protocol):
@@ -19,6 +19,16 @@ class Wire(Protocol):
         ...
 
 
-WIRES: dict[str, Wire] = {"openai_chat": openai_chat.stream}
+WIRES: dict[str, Wire] = {
+    "openai_chat": openai_chat.stream,
+    "openai_responses": openai_responses.stream,
+    "anthropic_messages": anthropic_messages.stream,
+    "gemini": gemini.stream,
+}
 # The same call without streaming, with the same events, for when a stream will not come.
-WHOLE: dict[str, Wire] = {"openai_chat": openai_chat.whole}
+WHOLE: dict[str, Wire] = {
+    "openai_chat": openai_chat.whole,
+    "openai_responses": openai_responses.whole,
+    "anthropic_messages": anthropic_messages.whole,
+    "gemini": gemini.whole,
+}

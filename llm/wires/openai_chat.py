@@ -16,6 +16,7 @@ import orjson
 from llm.errors import BadResponse, LLMError, ProviderFailed
 from llm.events import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Endpoint, Image, Message, Request, Text, Tool, ToolCall, ToolResult
+from llm.wires.shapes import count_of, finish_of, text_of
 from llm.wires.transport import post_json, post_sse
 
 _REASONS: dict[str, FinishReason] = {
@@ -77,7 +78,6 @@ def body_of(request: Request, provider: str, *, streamed: bool = True) -> dict[s
         "stop": list(request.stop) or None,
         "tools": [_tool_json(tool) for tool in request.tools] or None,
         "tool_choice": request.tool_choice,
-        "reasoning_effort": None if request.thinking is None else request.thinking.level,
     }
     body = {
         "model": request.model,
@@ -87,6 +87,11 @@ def body_of(request: Request, provider: str, *, streamed: bool = True) -> dict[s
         **{name: value for name, value in fields.items() if value is not None},
         **request.extra,
     }
+    if request.thinking is not None:
+        # The caller's own word has been fitted to the model: that counts.
+        body.pop("reasoning_effort", None)
+        if request.thinking.level is not None:
+            body["reasoning_effort"] = request.thinking.level
     if not streamed:
         del body["stream"], body["stream_options"]
     return body
@@ -170,7 +175,7 @@ class _Answer:
     def _read_choice(self, delta: dict[str, Any], finish: str | None) -> Iterator[Event]:
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if thought:
-            yield ThinkingDelta(_text(thought))
+            yield ThinkingDelta(text_of(thought))
         for name in ("content", "refusal"):
             if delta.get(name):
                 yield from _said(delta[name])
@@ -186,8 +191,8 @@ class _Answer:
             index = len(self._calls) if piece.get("id") or not self._calls else max(self._calls)
         call = self._calls.setdefault(index, _Pieces())
         function = piece.get("function") or {}
-        call.id = call.id or _text(piece.get("id") or "")
-        call.name = call.name or _text(function.get("name") or "")
+        call.id = call.id or text_of(piece.get("id") or "")
+        call.name = call.name or text_of(function.get("name") or "")
         arguments = function.get("arguments") or ""
         # Some servers send the arguments as an object instead of as its text.
         call.arguments += arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
@@ -201,9 +206,7 @@ class _Answer:
             raise BadResponse(f"{self._provider} called a tool without naming it.")
         for call in calls:
             yield ToolCallReady(ToolCall(call.id or f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments))
-        # Some servers say "stop" although they call tools.
-        called = bool(calls) and self.reason == "stop"
-        yield Finished("tool_calls" if called else self.reason, self._usage)
+        yield Finished(finish_of(self.reason, has_calls=bool(calls)), self._usage)
 
 
 class _Pieces:
@@ -218,21 +221,15 @@ class _Pieces:
 def _said(content: object) -> Iterator[Event]:
     """A text, or Mistral's list of parts: `{"type": "text", …}` and `{"type": "thinking", "thinking": [texts]}`."""
     if not isinstance(content, list):
-        yield TextDelta(_text(content))
+        yield TextDelta(text_of(content))
         return
     for part in content:
         if part["type"] == "text" and part["text"]:
-            yield TextDelta(_text(part["text"]))
+            yield TextDelta(text_of(part["text"]))
         elif part["type"] == "thinking":
-            thought = "".join(_text(one["text"]) for one in part["thinking"] if one.get("type") == "text")
+            thought = "".join(text_of(one["text"]) for one in part["thinking"] if one.get("type") == "text")
             if thought:
                 yield ThinkingDelta(thought)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("not a text")
-    return value
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
@@ -242,12 +239,8 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     # DeepSeek counts what came from its cache at the top.
     cached = sent.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(cached),
-        reasoning_tokens=_count(said.get("reasoning_tokens")),
+        input_tokens=count_of(usage.get("prompt_tokens")),
+        output_tokens=count_of(usage.get("completion_tokens")),
+        cached_tokens=count_of(cached),
+        reasoning_tokens=count_of(said.get("reasoning_tokens")),
     )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
