@@ -9,8 +9,9 @@ import httpx
 import openai
 import pytest
 
-from tests.simulators.openai import OpenAISimulator, words
+from tests.simulators.openai import OpenAISimulator
 from tests.simulators.scripts import Ending
+from tests.simulators.server import words
 
 USER: list[openai.types.chat.ChatCompletionUserMessageParam] = [{"role": "user", "content": "hi"}]
 

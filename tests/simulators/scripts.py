@@ -45,6 +45,10 @@ class Script:
     newline: str = "\n"
     pings: bool = False
     done: bool = True
+    # After `cut_after` pieces an error event of this kind, which repeats the caller's key.
+    error: str | None = None
+    # Every chunk of the stream carries what has been counted so far.
+    usage_cumulative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,10 @@ class Seen:
     path: str
     headers: dict[str, str]
     json: Any
+    query: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """The key that came with it, in whichever header."""
+        names = ("authorization", "x-api-key", "x-goog-api-key")
+        return next((self.headers[name] for name in names if name in self.headers), "")
