@@ -185,6 +185,17 @@ async def test_fallback_only_once_and_no_retry_loop(workspace: Workspace, first:
     assert (len(first.requests), call.attempts) == (2, 2)
 
 
+async def test_of_several_candidates_only_the_first_is_repeated(
+    workspace: Workspace, first: OpenAISimulator, second: OpenAISimulator
+) -> None:
+    for _ in range(3):
+        first.will_fail(500)
+        second.will_fail(500)
+    with pytest.raises(ProviderFailed):
+        await events_of(call_of(workspace, models=BOTH))
+    assert (streamed(first), streamed(second)) == ([True, False], [True])
+
+
 async def test_the_fallback_is_not_tried_where_the_breaker_is_open(
     workspace: Workspace, first: OpenAISimulator, second: OpenAISimulator, settings: Settings
 ) -> None:
