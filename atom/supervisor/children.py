@@ -82,8 +82,12 @@ class Child:
             say(self.part.name, f"ended with status {code}; starting it again in {pause:g} s")
             await asyncio.sleep(pause)
             pause = min(pause * 2, BACK_OFF_MOST_S)
-            if not self._is_stopping:
-                await self._spawn()
+            if self._is_stopping:
+                return
+            await self._spawn()
+            # Stopped while it was being started: `stop` saw the one before it only.
+            if self._is_stopping:
+                self.kill()
 
     async def _pump(self, process: asyncio.subprocess.Process) -> None:
         rest = b""

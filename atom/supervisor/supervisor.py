@@ -16,6 +16,7 @@ from atom.ground.home import write_private
 from atom.supervisor import parts
 from atom.supervisor.children import Child, Part, say
 from atom.supervisor.errors import CannotStart
+from atom.supervisor.make import make_was_stopped
 
 WEB_READY_WITHIN_S = 90.0
 
@@ -55,6 +56,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal)
         starting = asyncio.create_task(self._start())
         stopping = asyncio.create_task(self._stop.wait())
+        watching = asyncio.create_task(self._watch_make())
         try:
             await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -62,8 +64,8 @@ class Supervisor:
                 say("atom", self.banner)
                 await stopping
         finally:
-            starting.cancel()
-            stopping.cancel()
+            for task in (starting, stopping, watching):
+                task.cancel()
             await self._end()
 
     def _on_signal(self) -> None:
@@ -72,6 +74,10 @@ class Supervisor:
         if self._signals > 1:
             for child in self.children:
                 child.kill()
+
+    async def _watch_make(self) -> None:
+        await make_was_stopped()
+        self._stop.set()
 
     async def _launch(self, part: Part) -> None:
         child = Child(part)
@@ -118,6 +124,8 @@ class Supervisor:
 
     async def _end(self) -> None:
         """The web first, because it drains; the store last, because everything else speaks to it."""
+        # Else connections would queue at our own copy of the socket, with nobody left to accept them.
+        self.listening.close()
         by_rank: dict[int, list[Child]] = {}
         for child in self.children:
             name = child.part.name
