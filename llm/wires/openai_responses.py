@@ -113,17 +113,20 @@ def _items(message: Message) -> Iterator[dict[str, Any]]:
     after: list[dict[str, Any]] = []
     for part in message.parts:
         match part:
-            case Text(text):
-                content.append({"type": "output_text" if message.role == "assistant" else "input_text", "text": text})
+            case Text(text) if text:
+                content.append({"type": "input_text", "text": text})
             case Image(url):
                 content.append({"type": "input_image", "image_url": url, "detail": "auto"})
             case ToolCall(id_, name, arguments):
-                after.append({"type": "function_call", "call_id": id_, "name": name, "arguments": arguments})
+                row = {"call_id": id_, "name": name, "arguments": arguments or "{}"}
+                after.append({"type": "function_call", **row})
             case ToolResult(call_id, output):
                 yield {"type": "function_call_output", "call_id": call_id, "output": output}
-    if content:
-        role = "assistant" if message.role == "assistant" else "user"
-        yield {"type": "message", "role": role, "content": content}
+    if message.role == "assistant" and message.text:
+        # What the model said goes back as a plain text: a list would have to carry the ids of its first coming.
+        yield {"type": "message", "role": "assistant", "content": message.text}
+    elif content:
+        yield {"type": "message", "role": "user", "content": content}
     yield from after
 
 
