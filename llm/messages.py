@@ -58,10 +58,16 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """How much a model should think, as its wire takes it: a level, or a budget in tokens (0 none, -1 as it likes)."""
+    """How much a model should think: a level, or a budget in tokens (0 none, -1 as it likes).
+
+    While it is a caller's wish, `family` says in whose words it came (a provider; empty for nobody's), and
+    `is_suffix` that it came with the model's name. `llm.thinking.fit` makes of it what a wire sends.
+    """
 
     level: str | None = None
     budget_tokens: int | None = None
+    family: str = ""
+    is_suffix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
