@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 
 SECRET_KEY_LEAST_CHARS = 50
 ENCRYPTION_KEY_BYTES = 32
-MAKE_SECRET = "python -c 'import secrets; print(secrets.token_urlsafe(64))'"
+MAKE_SIGNING_KEY = "python -c 'import secrets; print(secrets.token_urlsafe(64))'"
 MAKE_KEY = "python -c 'import base64, os; print(base64.b64encode(os.urandom(32)).decode())'"
 
 Found = list[CheckMessage]
@@ -45,7 +45,7 @@ def secret_key_is_given() -> Found:
     if len(key) >= SECRET_KEY_LEAST_CHARS and len(set(key)) > 4:
         return []
     problem = "ATOM_SECRET_KEY is too short or too regular." if key else "ATOM_SECRET_KEY is missing."
-    hint = f"Set it to at least {SECRET_KEY_LEAST_CHARS} random characters: {MAKE_SECRET}"
+    hint = f"Set it to at least {SECRET_KEY_LEAST_CHARS} random characters: {MAKE_SIGNING_KEY}"
     return [Error(problem, hint=hint, id="atom.E002")]
 
 

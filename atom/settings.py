@@ -1,5 +1,6 @@
 """All settings, read from the environment with strict parsers; `.env.example` lists every variable."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,14 @@ def names(name: str) -> list[str]:
 def database_at(name: str) -> dict[str, Any]:
     """The database at a URL; the message of a wrong one does not repeat it, because it holds a password."""
     try:
-        found: dict[str, Any] = env.db(name)
-    except (ValueError, KeyError, ImproperlyConfigured):
+        with warnings.catch_warnings():
+            # The warning about an unknown scheme would repeat the password, too.
+            warnings.simplefilter("error", UserWarning)
+            found: dict[str, Any] = env.db(name)
+    except (ValueError, KeyError, ImproperlyConfigured, UserWarning):
         found = {}
-    if not found.get("ENGINE") or not found.get("NAME"):
+    engines = {"django.db.backends.postgresql", "django.db.backends.sqlite3"}
+    if found.get("ENGINE") not in engines or not found.get("NAME"):
         raise ImproperlyConfigured(f"{name} is no database's address. Write postgres://user:password@host:5432/name.")
     return found
 

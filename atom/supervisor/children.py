@@ -2,17 +2,20 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 BACK_OFF_FIRST_S = 0.5
 BACK_OFF_MOST_S = 30.0
 # A child that lived this long starts over with the shortest pause.
 HEALTHY_AFTER_S = 60.0
 NAME_WIDTH = 8
+ROOT = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,12 @@ class Part:
     stdin: bytes | None = None
     pass_fds: tuple[int, ...] = ()
     stop_within_s: float = 10.0
+
+
+def _found_from_anywhere(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` in which Python finds our modules, whatever the folder in which `up` was called."""
+    path = [ROOT, *filter(None, [environment.get("PYTHONPATH")])]
+    return {**environment, "PYTHONPATH": os.pathsep.join(path)}
 
 
 def say(name: str, line: str) -> None:
@@ -55,7 +64,7 @@ class Child:
             "-m",
             "atom.supervisor.shim",
             *part.command,
-            env=dict(part.environment),
+            env=_found_from_anywhere(part.environment),
             stdin=asyncio.subprocess.PIPE if part.stdin is not None else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

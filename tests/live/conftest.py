@@ -27,6 +27,5 @@ def new_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
     yield make
     for instance in made:
-        if instance.process is not None and not instance.has_ended():
-            instance.process.kill()
-            instance.process.wait(10)
+        if instance.process is not None:
+            instance.kill()

@@ -66,6 +66,12 @@ class Instance:
         assert self.process is not None
         self.process.send_signal(number)
 
+    def kill(self) -> None:
+        """The supervisor alone, as an out-of-memory killer would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
     def stop(self, within_s: float = 30) -> int:
         """Its exit status after SIGTERM."""
         assert self.process is not None

@@ -125,7 +125,7 @@ def test_after_a_kill_nothing_lives_on_and_the_home_starts_again_as_it_was(new_i
     instance = new_instance()
     instance.start()
     credentials = instance.credentials()
-    instance.signal(signal.SIGKILL)
+    instance.kill()
     wait_until(lambda: instance.processes() == [], 5, "every child has died with its supervisor")
     instance.start()
     assert instance.credentials() == credentials
@@ -137,7 +137,9 @@ def test_make_interrupted_alone_stops_it(new_instance: NewInstance, tmp_path: Pa
     (tmp_path / "Makefile").write_text(f"up:\n\t@exec {' '.join(MANAGE)} up\n")
     instance.start(["make", "-C", str(tmp_path), "up"])
     instance.signal(signal.SIGINT)
-    wait_until(lambda: instance.processes() == [], 30, "make and everything under it has ended")
+    assert instance.process is not None
+    instance.process.wait(30)
+    assert instance.processes() == []
 
 
 def test_several_web_processes_serve_without_a_supervisor(live_atom: Instance) -> None:
