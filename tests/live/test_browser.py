@@ -1,0 +1,80 @@
+"""The admin in a real browser: an approval is decided, and the playground streams."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.events import bearer
+from tests.live.instance import Instance
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.xdist_group("live"),
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: `make browser` installs it"),
+]
+
+
+def client_of(atom: Instance) -> httpx.Client:
+    return httpx.Client(base_url=atom.url, headers=bearer(atom.credentials()["access_token"]), trust_env=False)
+
+
+@pytest.fixture
+def page(live_atom: Instance) -> Iterator[Page]:
+    """A browser page, signed in as the admin of the first run."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        opened = browser.new_page(viewport={"width": 1280, "height": 850})
+        opened.goto(f"{live_atom.url}/admin/login/")
+        opened.fill("[name=username]", live_atom.credentials()["admin_username"])
+        opened.fill("[name=password]", live_atom.credentials()["admin_password"])
+        opened.click("[type=submit]")
+        expect(opened).to_have_url(f"{live_atom.url}/admin/")
+        yield opened
+        browser.close()
+
+
+def test_an_interns_delete_is_approved_in_the_browser_and_executed_once(live_atom: Instance, page: Page) -> None:
+    with client_of(live_atom) as client:
+        body = {"agent": "intern", "action": "delete", "arguments": {"record": "number 7"}}
+        waiting: dict[str, Any] = client.post("/api/actions/", json=body).json()
+        page.goto(f"{live_atom.url}/admin/governance/approval/")
+        page.get_by_role("link", name="delete").first.click()
+        expect(page.get_by_text("number 7").first).to_be_visible()
+        page.locator("textarea[name=note]").fill("looked at it")
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("approved").first).to_be_visible()
+        approval = client.get(f"/api/approvals/{waiting['approval_id']}/").json()
+        assert (approval["status"], approval["note"]) == ("approved", "looked at it")
+        outcome = f"/api/actions/{waiting['id']}/outcome/"
+        assert client.post(outcome, json={"status": "succeeded"}).status_code == 200
+        assert client.post(outcome, json={"status": "succeeded"}).status_code == 409
+        assert client.get(f"/api/approvals/{waiting['approval_id']}/").json()["status"] == "executed"
+
+
+def test_the_playground_streams_an_answer_and_takes_a_thumb(live_atom: Instance, page: Page) -> None:
+    page.goto(f"{live_atom.url}/admin/playground/")
+    page.locator("textarea#message").fill("Say hello.")
+    page.locator("textarea#message").press("Enter")
+    thumb = page.locator("[data-thumb=up]").last
+    expect(thumb).to_be_visible(timeout=60_000)
+    thumb.click()
+    with client_of(live_atom) as client:
+        deadline = time.monotonic() + 10
+        while not (said := client.get("/api/feedback/").json()["results"]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+    assert said[0]["thumb"] == "up"
