@@ -93,13 +93,17 @@ class Instance:
             [*MANAGE, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
 
+    def _holds(self, link: Path) -> bool:
+        return link.readlink().is_relative_to(self.home)
+
     def processes(self, word: str = "") -> list[int]:
         """The ids of all processes that live on this home and whose command line has `word` in it."""
         mark = f"ATOM_HOME={self.home}\0".encode()
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                is_ours = mark in (folder / "environ").read_bytes() + b"\0"
+                # The store writes its title over its environment, but it works in the home.
+                is_ours = mark in (folder / "environ").read_bytes() + b"\0" or self._holds(folder / "cwd")
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue

@@ -38,6 +38,11 @@ def test_the_runtime_file_is_for_the_owner_alone(live_atom: Instance) -> None:
     assert mode(live_atom.home / "runtime.json") == 0o600
 
 
+def test_every_part_runs(live_atom: Instance) -> None:
+    for word in ("valkey-server", "local_model", "serve", "celery -A atom.celery --quiet worker", "beat"):
+        assert live_atom.processes(word), word
+
+
 def test_no_secret_shows_in_the_list_of_processes(live_atom: Instance) -> None:
     password = live_atom.runtime()["redis_url"].split(":")[2].split("@")[0]
     shown = [Path(f"/proc/{pid}/cmdline").read_text() for pid in live_atom.processes()]
