@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 # A call waits this long for the store, and after a failure nobody asks it for as long as that.
-PATIENCE_S = 0.5
+PATIENCE_S = 2.0
 AWAY_S = 1.0
 # Until when (monotonic) each event loop leaves the store alone, and whether it has said so.
 _away: "WeakKeyDictionary[asyncio.AbstractEventLoop, float]" = WeakKeyDictionary()
