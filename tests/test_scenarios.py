@@ -29,12 +29,12 @@ def rows_of(page: str) -> list[tuple[str, str]]:
 
 @cache
 def names_in(path: str) -> frozenset[str]:
-    """Names of the test functions of a file; none where there is no such file."""
+    """Names of the test functions of a file, in classes too; none where there is no such file."""
     file = ROOT / path
     if not file.is_file():
         return frozenset()
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    found = (node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    found = (node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return frozenset(name for name in found if name.startswith("test_"))
 
 
