@@ -55,6 +55,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequ
         if connection.vendor == "postgresql":
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_change ON ground_auditentry")
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_truncate ON ground_auditentry")
+            cursor.execute("DROP FUNCTION IF EXISTS audit_refuse()")
         else:
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_update")
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_delete")
