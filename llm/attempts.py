@@ -170,8 +170,8 @@ class _Turn:
     async def _count(self) -> None:
         provider, model = self._candidate.provider, self._candidate.model
         sent = replace(self._usage, output_tokens=0, reasoning_tokens=0)
-        cost = cost_usd(provider, model, self._usage) or Decimal(0)
-        cost_in = cost_usd(provider, model, sent) or Decimal(0)
+        cost = cost_usd(provider, model, self._usage, workspace_id=self._workspace_id) or Decimal(0)
+        cost_in = cost_usd(provider, model, sent, workspace_id=self._workspace_id) or Decimal(0)
         await metrics.record(
             workspace_id=self._workspace_id,
             provider=provider,

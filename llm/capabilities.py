@@ -19,7 +19,7 @@ class Ability:
     """How a model's thinking is set: by a budget in tokens (`minimum` to `maximum`), by `levels`, or either way.
 
     `zero`: it can be told not to think; `dynamic`: it can be told to think as it likes. With neither a range nor
-    levels there is nothing to set: it never thinks, or always as it likes.
+    levels there is nothing to set: it never thinks, or `always` as it likes.
     """
 
     minimum: int = 0
@@ -27,6 +27,11 @@ class Ability:
     zero: bool = False
     dynamic: bool = False
     levels: tuple[str, ...] = ()
+    always: bool = False
+
+    @property
+    def thinks(self) -> bool:
+        return self.always or self.has_range or bool(self.levels)
 
     @property
     def has_range(self) -> bool:
@@ -34,6 +39,7 @@ class Ability:
 
 
 NOTHING_TO_SET = Ability()
+_ALWAYS = Ability(always=True)
 _O_SERIES = Ability(levels=("low", "medium", "high"))
 _CLAUDE = Ability(1024, 128_000, zero=True)
 _GEMINI_3_LEVELS = ("minimal", "low", "medium", "high")
@@ -41,7 +47,7 @@ _GEMINI_3_LEVELS = ("minimal", "low", "medium", "high")
 # (provider or "" for any, ids, ability). Sources: OpenAI's guide to reasoning, Anthropic's to extended and adaptive
 # thinking, Google's to thinking, and those of DeepSeek, xAI, Moonshot and Mistral.
 _THINKING: tuple[tuple[str, str, Ability], ...] = (
-    ("openai", r"o1-(mini|preview).*", NOTHING_TO_SET),
+    ("openai", r"o1-(mini|preview).*", _ALWAYS),
     ("openai", r"o[134](-(mini|pro))?(-20.*)?", _O_SERIES),
     ("openai", r"gpt-5(\.\d+)?-chat.*", NOTHING_TO_SET),
     ("openai", r"gpt-5-pro.*", Ability(levels=("high",))),
@@ -73,14 +79,18 @@ _THINKING: tuple[tuple[str, str, Ability], ...] = (
     ("gemini", r"gemini-3-pro.*", Ability(128, 32_768, dynamic=True, levels=("low", "high"))),
     ("gemini", r"gemini-3\.1-pro.*", Ability(128, 32_768, dynamic=True, levels=("low", "medium", "high"))),
     ("gemini", r"gemini-3(\.1)?-flash.*", Ability(128, 32_768, dynamic=True, levels=_GEMINI_3_LEVELS)),
-    ("deepseek", r"deepseek-(chat|reasoner)", NOTHING_TO_SET),
+    ("deepseek", r"deepseek-chat", NOTHING_TO_SET),
+    ("deepseek", r"deepseek-reasoner", _ALWAYS),
     # Lower words are taken for these two; not to think needs a field that the wire does not have.
     ("deepseek", r"deepseek-v4.*", Ability(levels=("high", "max"))),
     ("xai", r"grok-3-mini.*", Ability(levels=("low", "high"))),
-    ("xai", r"grok-(2|3|4|4-0709|4-1?-?fast.*|code-fast-1)", NOTHING_TO_SET),
-    ("moonshot", r"kimi-k2(-thinking.*|-turbo.*|-0\d+.*)?|moonshot-v1.*", NOTHING_TO_SET),
+    ("xai", r"grok-([23](-fast)?|4-1?-?fast-non-reasoning)", NOTHING_TO_SET),
+    ("xai", r"grok-(4(-0709)?|4-1?-?fast.*|code-fast-1)", _ALWAYS),
+    ("moonshot", r"kimi-k2-thinking.*", _ALWAYS),
+    ("moonshot", r"kimi-k2(-turbo.*|-0\d+.*)?|moonshot-v1.*", NOTHING_TO_SET),
     ("qwen", r"qwen-max.*|qwen3?-coder.*", NOTHING_TO_SET),
-    ("mistral", r"(mistral-(large|medium|nemo|tiny)|magistral|codestral|devstral|ministral|pixtral).*", NOTHING_TO_SET),
+    ("mistral", r"magistral.*", _ALWAYS),
+    ("mistral", r"(mistral-(large|nemo|tiny)|codestral|devstral|ministral|pixtral).*", NOTHING_TO_SET),
     (LOCAL, r".*", NOTHING_TO_SET),
     ("", r"gpt-oss-.*", _O_SERIES),
     # Whoever serves them.
@@ -104,3 +114,65 @@ def thinking_of(provider: str, model: str) -> Ability | None:
 def bare(model: str) -> str:
     """The id without the path that some providers put before it."""
     return model.rpartition("/")[2].lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """What a model is good for. `quality` from 1 (small) over 2 (flash-class) and 3 (full) to 4 (the best).
+
+    `context` counts only where the price list does not know the window.
+    """
+
+    quality: int = 2
+    sees: bool = False
+    tools: bool = True
+    json: bool = True
+    context: int = 128_000
+
+
+# (ids, skill); for the models that `auto` may choose, and their relatives.
+_SKILLS: tuple[tuple[str, Skill], ...] = (
+    (r"smollm.*", Skill(1, context=16_384)),
+    (r"gpt-3\.5.*|llama.*-?8b.*|.*-[1-8]b(-.*)?", Skill(1, context=16_385)),
+    (r"gpt-4\.1-nano.*|gpt-5(\.\d+)?-nano.*", Skill(1, sees=True)),
+    (r"gpt-(4o|4\.1)-mini.*", Skill(2, sees=True)),
+    (r"gpt-5(\.\d+)?-mini.*|o[34]-mini.*", Skill(3, sees=True)),
+    (r"gpt-4o.*|gpt-4\.1.*|gpt-4-turbo.*", Skill(3, sees=True)),
+    (r"gpt-[56].*|o[134].*", Skill(4, sees=True, context=400_000)),
+    (r"gpt-oss-120b", Skill(3)),
+    (r"gpt-oss.*", Skill(2)),
+    (r"claude-3-haiku.*", Skill(1, sees=True, context=200_000)),
+    (r"claude-.*haiku.*", Skill(2, sees=True, context=200_000)),
+    (r"claude-.*sonnet.*", Skill(3, sees=True, context=200_000)),
+    (r"claude-.*opus.*", Skill(4, sees=True, context=200_000)),
+    (r"gemini-.*flash-lite.*", Skill(1, sees=True, context=1_000_000)),
+    (r"gemini-.*flash.*", Skill(2, sees=True, context=1_000_000)),
+    (r"gemini-.*pro.*", Skill(4, sees=True, context=1_048_576)),
+    (r"deepseek-(reasoner|.*pro).*", Skill(3, context=64_000)),
+    (r"deepseek-.*", Skill(2, context=64_000)),
+    (r"llama-3\.3-70b.*", Skill(2)),
+    (r"mistral-(small|medium).*", Skill(2, sees=True)),
+    (r"mistral-large.*", Skill(3, sees=True)),
+    (r"grok-code.*", Skill(2, context=256_000)),
+    (r"grok-.*", Skill(4, sees=True, context=256_000)),
+    (r"kimi-k2.*", Skill(3, sees=False, context=131_072)),
+    (r"kimi-k3.*", Skill(4, sees=True, context=1_000_000)),
+    (r"qwen-plus.*", Skill(2)),
+    (r"qwen.*(max|235b).*", Skill(3, context=32_768)),
+    (r"glm-.*flash.*", Skill(2, context=200_000)),
+    (r"glm-.*", Skill(3, context=200_000)),
+    (r"minimax-.*", Skill(3, context=200_000)),
+)
+# A model that no row knows is asked for by name only, and is not held back then.
+_UNKNOWN = Skill()
+
+
+def skill_of(model: str) -> Skill:
+    """What this model is good for; a cautious guess for one that is not known."""
+    return known_skill_of(model) or _UNKNOWN
+
+
+@lru_cache(maxsize=4096)
+def known_skill_of(model: str) -> Skill | None:
+    name = bare(model)
+    return next((skill for ids, skill in _SKILLS if re.fullmatch(ids, name)), None)

@@ -10,8 +10,9 @@ from django.conf import settings
 
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
-from llm import breaker, cooldown, keyring, retries, routing
+from llm import breaker, catalog, cooldown, keyring, retries, routing
 from llm.attempts import Attempt, ask, circuit_of, passed_over, probe_s
+from llm.catalog import Catalog
 from llm.cooldown import Rest
 from llm.errors import BreakerOpen, KeyRefused, LLMError, NoProvider, RateLimited, TimedOut
 from llm.events import Event
@@ -78,10 +79,11 @@ class Call:
 
     # --- Whom ----------------------------------------------------------------------------------------------
     async def _choose(self) -> None:
-        keys = keyring.recalled(self._workspace_id)
-        if keys is None:
-            keys = await in_db(keyring.open_keys, self._workspace_id)
-        found = candidates_of(keyring.in_turn(keys), self._models)
+        known = _recalled(self._workspace_id)
+        if known is None:
+            known = await in_db(_read, self._workspace_id)
+        keys, own = known
+        found = candidates_of(keyring.in_turn(keys), self._models, request=self._request, own=own)
         # At once, so that two calls that choose at the same time do not choose the same key.
         keyring.take_turn(found[0].key_id)
         self._end = asyncio.get_running_loop().time() + found[0].endpoint.deadlines.total_s
@@ -134,6 +136,7 @@ class Call:
     # --- Asking --------------------------------------------------------------------------------------------
     async def _ask(self, candidate: Candidate, *, streamed: bool) -> AsyncGenerator[Event, None]:
         """One attempt, if the deadline, the budget of repetitions and the breaker let it go out."""
+        request = routing.fitted(self._request, candidate)
         limits = candidate.endpoint.deadlines
         if self._left_s() <= LEAST_S:
             raise TimedOut(f"{candidate.provider} was not asked any more: {limits.total_s:g} s had passed.")
@@ -156,7 +159,7 @@ class Call:
         self._asked[upstream] = None
         answer = ask(
             candidate,
-            self._request,
+            request,
             permit,
             workspace_id=self._workspace_id,
             left_s=self._left_s(),
@@ -176,7 +179,18 @@ class Call:
         return self._end - asyncio.get_running_loop().time()
 
 
-def candidates_of(keys: Sequence[OpenKey], models: Sequence[str]) -> list[Candidate]:
+def _recalled(workspace_id: UUID) -> tuple[tuple[OpenKey, ...], Catalog] | None:
+    keys, own = keyring.recalled(workspace_id), catalog.recalled(workspace_id)
+    return None if keys is None or own is None else (keys, own)
+
+
+def _read(workspace_id: UUID) -> tuple[tuple[OpenKey, ...], Catalog]:
+    return keyring.open_keys(workspace_id), catalog.catalog_of(workspace_id)
+
+
+def candidates_of(
+    keys: Sequence[OpenKey], models: Sequence[str], *, request: Request | None = None, own: Catalog = catalog.EMPTY
+) -> list[Candidate]:
     """Whom these names mean, in order, each once; what is not known or not configured is left out.
 
     Raises what was wrong with the first name when nothing is left.
@@ -185,11 +199,11 @@ def candidates_of(keys: Sequence[OpenKey], models: Sequence[str]) -> list[Candid
     refusal: AtomError | None = None
     for model in models:
         try:
-            chosen = routing.choose(keys, model)
+            chosen = routing.choose(keys, model, request=request, catalog=own)
         except (ModelNotFound, NoProvider) as exc:
             refusal = refusal or exc
             continue
-        if model == routing.AUTO or model.startswith(f"{routing.AUTO}:"):
+        if routing.goal_of(routing.meaning(model, own)[0]) is not None:
             chosen = sorted(chosen, key=_place)
         for one in chosen:
             found.setdefault((one.provider, one.model, one.key_id), one)

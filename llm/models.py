@@ -50,3 +50,42 @@ class ProviderKey(models.Model):
         except sealing.Undecryptable:
             return False
         return True
+
+
+class ModelPrice(models.Model):
+    """What a model costs this workspace, in place of the price list. US dollars per million tokens."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="model_prices")
+    model = models.CharField(max_length=240, help_text="provider/id")
+    input_usd_per_million = models.DecimalField(max_digits=18, decimal_places=9)
+    output_usd_per_million = models.DecimalField(max_digits=18, decimal_places=9)
+    cached_usd_per_million = models.DecimalField(
+        max_digits=18, decimal_places=9, null=True, blank=True, help_text="Empty: cached input costs as any input."
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["model"]
+        constraints = [models.UniqueConstraint(fields=["workspace", "model"], name="one_price_per_model")]
+
+    def __str__(self) -> str:
+        return self.model
+
+
+class ModelAlias(models.Model):
+    """A name of the workspace's own for a model, or for a way to choose one (`auto:cheap`)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="model_aliases")
+    alias = models.CharField(max_length=100)
+    model = models.CharField(max_length=240, help_text="provider/id, a bare id, or auto; a thinking suffix may follow.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["alias"]
+        verbose_name_plural = "model aliases"
+        constraints = [models.UniqueConstraint(fields=["workspace", "alias"], name="one_model_per_alias")]
+
+    def __str__(self) -> str:
+        return f"{self.alias}: {self.model}"

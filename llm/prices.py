@@ -1,13 +1,19 @@
-"""What a call costs, and which bare model ids exist: from the price list that ships with genai-prices."""
+"""What a call costs, how much a model reads, and which bare model ids exist.
+
+From the price list that ships with genai-prices; what a workspace says of a model's price itself comes first.
+"""
 
 from decimal import Decimal
 from functools import lru_cache
+from uuid import UUID
 
 from genai_prices import Usage as PricedUsage
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo
 from genai_prices.types import Provider as PriceList
 
+from llm import catalog
+from llm.catalog import Catalog, Price
 from llm.events import Usage
 from llm.registry import LOCAL, PROVIDERS
 
@@ -15,18 +21,32 @@ from llm.registry import LOCAL, PROVIDERS
 MAX_MODEL_CHARS = 200
 
 
-def cost_usd(provider: str, model: str, usage: Usage) -> Decimal | None:
-    """US dollars, never rounded; 0 for the local model, None where no price is known."""
+def cost_usd(provider: str, model: str, usage: Usage, *, workspace_id: UUID | None = None) -> Decimal | None:
+    """US dollars, never rounded; None where no price is known. With the workspace's prices as last read; no query."""
+    return priced(provider, model, usage, catalog.last_known(workspace_id))
+
+
+def priced(provider: str, model: str, usage: Usage, own: Catalog) -> Decimal | None:
+    """`cost_usd` by a catalog at hand, whose price counts first. The local model is free without one."""
+    # A provider that reports more cached than sent tokens is taken at its word for what it sent.
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    price = own.prices.get(f"{provider}/{model}")
+    if price is not None:
+        return _by_own_price(price, usage, cached)
     if provider == LOCAL:
         return Decimal(0)
     found = _listed(provider, model)
     if found is None:
         return None
     price_list, row = found
-    # A provider that reports more cached than sent tokens is taken at its word for what it sent.
-    cached = min(usage.cached_tokens, usage.input_tokens)
     counted = PricedUsage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=cached)
     return row.calc_price(counted, price_list).total_price
+
+
+def context_window_of(provider: str, model: str) -> int | None:
+    """How many tokens a model reads and writes in one call; None where the list does not say."""
+    found = _listed(provider, model)
+    return None if found is None else found[1].context_window
 
 
 @lru_cache(maxsize=4096)
@@ -48,3 +68,8 @@ def _listed(provider: str, model: str) -> tuple[PriceList, ModelInfo] | None:
         return None
     found = price_list.find_model(model)
     return None if found is None else (price_list, found)
+
+
+def _by_own_price(own: Price, usage: Usage, cached: int) -> Decimal:
+    whole = (usage.input_tokens - cached) * own.input + cached * own.cached + usage.output_tokens * own.output
+    return whole / 1_000_000

@@ -1,49 +1,171 @@
 """From what a caller names as `model` to whom to call, in order."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 from uuid import UUID
 
 from atom.ground.errors import ModelNotFound
+from llm.catalog import EMPTY, Catalog, catalog_of
+from llm.context import fit_context
 from llm.endpoints import Unusable, Usable, endpoints_of, usable
 from llm.errors import NoProvider
 from llm.keyring import OpenKey, open_keys
-from llm.messages import Endpoint
+from llm.messages import Endpoint, Request, Thinking
 from llm.prices import MAX_MODEL_CHARS, provider_of
+from llm.ranking import Goal, Needs, Ranked, known_window_of, needs_of, rank
 from llm.registry import LOCAL, PROVIDERS, Provider
+from llm.thinking import fit, split
 
 AUTO = "auto"
+NOT_CONFIGURED = "No model is configured. Set OPENAI_API_KEY (or another provider's), or add a provider key."
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One call that could be made. `key_id` is None for the environment's key."""
+    """One call that could be made. `key_id` is None for the environment's key.
+
+    `thinking` is what the suffix of its name asked for.
+    """
 
     provider: str
     wire: str
     model: str
     endpoint: Endpoint
     key_id: UUID | None
+    thinking: Thinking | None = None
 
 
-def candidates(workspace_id: UUID, model: str) -> list[Candidate]:
-    """Whom to call for `provider/model`, a bare model id or `auto`; never empty.
+IsHealthy = Callable[[Candidate], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why `choose` chooses as it does: `meant` is what the name stands for, `rows` are best first.
+
+    Without anybody `chosen`, `error` is what a call would be refused with.
+    """
+
+    meant: str
+    needs: Needs
+    rows: tuple[Ranked, ...]
+    chosen: tuple[Candidate, ...] = ()
+    error: NoProvider | None = None
+
+
+def candidates(workspace_id: UUID, model: str, *, request: Request | None = None) -> list[Candidate]:
+    """Whom to call for `provider/model`, a bare model id, an alias or `auto`; never empty.
 
     Raises ModelNotFound for names that mean nothing, NoProvider (with what to set) when nothing is configured.
     May query the database: call it through `in_db`.
     """
-    return choose(open_keys(workspace_id), model)
+    return choose(open_keys(workspace_id), model, request=request, catalog=catalog_of(workspace_id))
 
 
-def choose(keys: Sequence[OpenKey], model: str) -> list[Candidate]:
-    """`candidates` for keys that are at hand."""
-    if model == AUTO:
-        return _automatic(keys)
+def choose(
+    keys: Sequence[OpenKey],
+    model: str,
+    *,
+    request: Request | None = None,
+    catalog: Catalog = EMPTY,
+    is_healthy: IsHealthy | None = None,
+    prefer: str | None = None,
+) -> list[Candidate]:
+    """`candidates` for keys that are at hand; no query.
+
+    With `request`, `auto` looks at what is asked: for each provider the model that suits best, the best first; without
+    it, the default models in the registry's order. `is_healthy`: those that are not come last. `prefer` is the
+    provider (or `provider/model`) that a session is used to; it comes first while it is healthy.
+    """
+    name, thinking = meaning(model, catalog)
+    goal = goal_of(name)
+    found = _named_by(keys, name) if goal is None else _automatic(keys, goal, request, catalog)
+    if thinking is not None:
+        found = [replace(one, thinking=thinking) for one in found]
+    is_well = is_healthy or _always
+    return sorted(found, key=lambda one: (not is_well(one), goal is not None and not _is_preferred(one, prefer)))
+
+
+def fitted(request: Request, candidate: Candidate) -> Request:
+    """What this candidate is sent: its own model, as much thinking as it takes, and what its window holds.
+
+    How much to think is said by the suffix of the name that the caller gave, else of the name in an agent's list,
+    else by the body. Raises LevelNotSupported, BudgetOutOfRange, ContextTooLong.
+    """
+    wish = request.thinking
+    if candidate.thinking is not None and (wish is None or not wish.is_suffix):
+        wish = candidate.thinking
+    thinking = fit(wish, candidate.provider, candidate.model)
+    window = known_window_of(candidate.provider, candidate.model)
+    name = f"{candidate.provider}/{candidate.model}"
+    return fit_context(replace(request, model=candidate.model, thinking=thinking), window, name)
+
+
+def meaning(model: str, catalog: Catalog) -> tuple[str, Thinking | None]:
+    """The name behind an alias, and how much to think by its suffix: the caller's, else the alias's own."""
+    asked = split(model)
+    if asked.model not in catalog.aliases:
+        return asked.model, asked.thinking
+    target = split(catalog.aliases[asked.model])
+    return target.model, asked.thinking or target.thinking
+
+
+def goal_of(name: str) -> Goal | None:
+    """What to choose by for `auto` and its words; None for the name of a model. ModelNotFound for other words."""
+    if name == AUTO:
+        return "auto"
+    prefix, colon, word = name.partition(":")
+    if prefix != AUTO or not colon:
+        return None
+    for goal in get_args(Goal):
+        if word == goal != AUTO:
+            found: Goal = goal
+            return found
+    raise ModelNotFound(f"There is no '{name}': it is auto, auto:cheap or auto:best.", param="model")
+
+
+def explain(
+    keys: Sequence[OpenKey],
+    model: str,
+    *,
+    request: Request,
+    catalog: Catalog = EMPTY,
+    is_healthy: IsHealthy | None = None,
+) -> Explained:
+    """Whom `choose` chooses, how every model that could be meant fares, and why not the others. Calls nothing.
+
+    Raises ModelNotFound.
+    """
+    name, thinking = meaning(model, catalog)
+    request = replace(request, thinking=thinking or request.thinking)
+    needs, goal = needs_of(request), goal_of(name)
+    if goal is None:
+        row, bare_name = _named(name)
+        # An explicit choice is obeyed, whatever it lacks.
+        rows = [replace(one, dropped=()) for one in rank([(row.name, bare_name)], needs, catalog=catalog)]
+        others: list[Ranked] = []
+    else:
+        names = _askable(keys)
+        rows = rank(_models_of(names), needs, goal, catalog=catalog)
+        others = rank(_models_of([one for one in PROVIDERS if one not in names]), needs, goal, catalog=catalog)
+    try:
+        chosen, error = tuple(choose(keys, model, request=request, catalog=catalog, is_healthy=is_healthy)), None
+    except NoProvider as exc:
+        chosen, error = (), exc
+    if not chosen and goal is None:
+        rows, others = [], rows
+    why = {name: _why_not(PROVIDERS[name], keys) for name in {row.provider for row in others}}
+    out = [replace(row, dropped=(why[row.provider],), is_last_resort=False) for row in others]
+    return Explained(name, needs, (*rows, *out), chosen, error)
+
+
+# --- Models that were named -----------------------------------------------------------------------------
+def _named_by(keys: Sequence[OpenKey], model: str) -> list[Candidate]:
     row, name = _named(model)
     found = endpoints_of(row, keys)
     chosen = [_candidate(row, name, one) for one in found if isinstance(one, Usable)]
     if not chosen:
-        raise NoProvider(" ".join(one.reason for one in found if isinstance(one, Unusable)))
+        raise NoProvider(_reasons(found))
     return chosen
 
 
@@ -61,19 +183,62 @@ def _named(model: str) -> tuple[Provider, str]:
     return PROVIDERS[provider], model
 
 
-def _automatic(keys: Sequence[OpenKey]) -> list[Candidate]:
-    """The default models of the providers that are usable; the registry's order is the order of preference."""
-    found = [
-        _candidate(row, row.default_model, one)
-        for row in PROVIDERS.values()
-        if row.default_model is not None
-        for one in usable(row, keys)
-    ]
-    if not found:
-        raise NoProvider("No model is configured. Set OPENAI_API_KEY (or another provider's), or add a provider key.")
-    # The demo model stands in for nobody: it would answer where an error tells more.
-    return [one for one in found if one.provider != LOCAL] or found
+# --- Models that are chosen -----------------------------------------------------------------------------
+def _automatic(keys: Sequence[OpenKey], goal: Goal, request: Request | None, catalog: Catalog) -> list[Candidate]:
+    """One model of each provider that is usable, best first, with all its keys."""
+    names = _askable(keys)
+    if not names:
+        raise NoProvider(NOT_CONFIGURED)
+    if request is None and goal == "auto":
+        best = {name: PROVIDERS[name].models[0] for name in names}
+    else:
+        best = _best_of(names, goal, Needs() if request is None else needs_of(request), catalog)
+    rows = [(PROVIDERS[name], model) for name, model in best.items()]
+    return [_candidate(row, model, way) for row, model in rows for way in usable(row, keys)]
+
+
+def _askable(keys: Sequence[OpenKey]) -> list[str]:
+    """The usable providers whose models `auto` knows, in the registry's order.
+
+    The demo model stands in for nobody: it would answer where an error tells more.
+    """
+    names = [row.name for row in PROVIDERS.values() if row.models and usable(row, keys)]
+    return [name for name in names if name != LOCAL] or names
+
+
+def _models_of(names: Iterable[str]) -> list[tuple[str, str]]:
+    return [(name, model) for name in names for model in PROVIDERS[name].models]
+
+
+def _best_of(names: Sequence[str], goal: Goal, needs: Needs, catalog: Catalog) -> dict[str, str]:
+    """Each provider's best model, the best provider first; NoProvider when none can do what is asked."""
+    ranked = rank(_models_of(names), needs, goal, catalog=catalog)
+    best: dict[str, str] = {}
+    for row in ranked:
+        if row.is_able:
+            best.setdefault(row.provider, row.model)
+    if not best:
+        why = "; ".join(f"{row.provider}/{row.model} {' and '.join(row.dropped)}" for row in ranked[:5])
+        raise NoProvider(f"No model that is configured can do what is asked: {why}.")
+    return best
 
 
 def _candidate(row: Provider, model: str, found: Usable) -> Candidate:
     return Candidate(row.name, row.wire_of(model), model, found.endpoint, found.key_id)
+
+
+def _always(_: Candidate) -> bool:
+    return True
+
+
+def _is_preferred(candidate: Candidate, prefer: str | None) -> bool:
+    return prefer in (candidate.provider, f"{candidate.provider}/{candidate.model}")
+
+
+def _why_not(row: Provider, keys: Sequence[OpenKey]) -> str:
+    """Why a provider is not asked at all."""
+    return _reasons(endpoints_of(row, keys)) or "The demo model stands in for nobody."
+
+
+def _reasons(found: Sequence[Usable | Unusable]) -> str:
+    return " ".join(one.reason for one in found if isinstance(one, Unusable))

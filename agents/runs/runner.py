@@ -205,7 +205,7 @@ class Runner:
             was.cached_tokens + usage.cached_tokens,
             was.reasoning_tokens + usage.reasoning_tokens,
         )
-        price = cost_usd(call.provider, call.model, usage)
+        price = cost_usd(call.provider, call.model, usage, workspace_id=self.turn.workspace_id)
         unknown = price is None or self.served.cost is None
         self.served.cost = None if unknown else (self.served.cost or Decimal(0)) + (price or Decimal(0))
 

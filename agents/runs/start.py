@@ -18,6 +18,7 @@ from atom.ground.errors import AgentPaused, BlockedByPolicy, Conflict
 from atom.ground.principal import Principal
 from llm.messages import Message as ModelMessage
 from llm.messages import Part, Request, Text, Tool, ToolCall, ToolResult
+from llm.thinking import split
 
 # What an agent without a list of models, asked for none, is served by.
 ANY_MODEL = "auto"
@@ -41,6 +42,8 @@ async def start_run(
     prompt and tools. Raises AgentPaused, BlockedByPolicy, SessionBusy.
     """
     await _may_chat(principal, agent)
+    named = split(request.model)
+    request = replace(request, model=named.model, thinking=named.thinking or request.thinking)
     run = await in_db(
         records.open_run,
         agent=agent,

@@ -1,10 +1,11 @@
-"""Shapes of provider keys at the edge. The secret goes in and never comes out."""
+"""Shapes of provider keys and models at the edge. A secret goes in and never comes out."""
 
 from typing import Any
 
 from rest_framework import serializers
 
-from llm.models import ProviderKey
+from llm.models import ModelAlias, ModelPrice, ProviderKey
+from llm.ranking import Ranked
 from llm.services import MAX_SECRET_CHARS
 
 
@@ -59,3 +60,58 @@ class BreakerNamed(serializers.Serializer[Any]):
     provider = serializers.CharField(max_length=40)
     model = serializers.CharField(max_length=200)
     key_id = serializers.UUIDField(allow_null=True, default=None)
+
+
+class NewPrice(serializers.Serializer[Any]):
+    model = serializers.CharField(max_length=240)
+    input_usd_per_million = serializers.DecimalField(max_digits=18, decimal_places=9, min_value=0)
+    output_usd_per_million = serializers.DecimalField(max_digits=18, decimal_places=9, min_value=0)
+    cached_usd_per_million = serializers.DecimalField(
+        max_digits=18, decimal_places=9, min_value=0, required=False, allow_null=True
+    )
+
+
+class NewAlias(serializers.Serializer[Any]):
+    alias = serializers.CharField(max_length=100)
+    model = serializers.CharField(max_length=200)
+
+
+class PriceOut(serializers.ModelSerializer[ModelPrice]):
+    class Meta:
+        model = ModelPrice
+        fields = ["id", "model", "input_usd_per_million", "output_usd_per_million", "cached_usd_per_million"]
+
+
+class AliasOut(serializers.ModelSerializer[ModelAlias]):
+    class Meta:
+        model = ModelAlias
+        fields = ["id", "alias", "model"]
+
+
+class ModelOut(serializers.Serializer[Any]):
+    """A model that can be called. `has_price` false: its cost is not known, which is not free."""
+
+    model = serializers.CharField()
+    provider = serializers.CharField()
+    quality = serializers.IntegerField()
+    context_window = serializers.IntegerField()
+    sees = serializers.BooleanField()
+    has_price = serializers.BooleanField()
+    input_usd_per_million = serializers.CharField(allow_null=True)
+    output_usd_per_million = serializers.CharField(allow_null=True)
+    cached_usd_per_million = serializers.CharField(allow_null=True)
+
+
+class RankedOut(serializers.Serializer[Any]):
+    provider = serializers.CharField()
+    model = serializers.CharField()
+    score = serializers.FloatField()
+    quality = serializers.IntegerField()
+    context_window = serializers.IntegerField()
+    has_price = serializers.BooleanField()
+    cost_usd = serializers.SerializerMethodField()
+    is_last_resort = serializers.BooleanField()
+    dropped = serializers.ListField(child=serializers.CharField())
+
+    def get_cost_usd(self, row: Ranked) -> str | None:
+        return None if row.cost_usd is None else format(row.cost_usd.normalize(), "f")

@@ -6,11 +6,13 @@ import orjson
 from rest_framework import serializers
 
 from atom.ground.errors import BadRequest, MissingUserMessage
-from llm.messages import Image, Message, Part, Request, Text, Tool, ToolCall, ToolResult
+from llm.messages import Image, Message, Part, Request, Text, Thinking, Tool, ToolCall, ToolResult
+from llm.thinking import split
 
+# Whose words this wire uses when it says how much to think.
+FAMILY = "openai"
 # Fields that are passed on as they came to providers that know them.
 PASSED_ON = (
-    "reasoning_effort",
     "n",
     "logprobs",
     "top_logprobs",
@@ -57,8 +59,9 @@ class ChatCompletion(serializers.Serializer[Any]):
 
 def request_of(data: dict[str, Any], body: dict[str, Any]) -> Request:
     """The typed request; raises BadRequest with the place of what it cannot read."""
+    named = split(data["model"], family=FAMILY)
     return Request(
-        model=data["model"],
+        model=named.model,
         messages=tuple(_message(message, f"messages.{place}") for place, message in enumerate(data["messages"])),
         tools=tuple(_tool(tool, f"tools.{place}") for place, tool in enumerate(data.get("tools") or ())),
         tool_choice=data.get("tool_choice"),
@@ -68,8 +71,23 @@ def request_of(data: dict[str, Any], body: dict[str, Any]) -> Request:
         stop=data.get("stop") or (),
         seed=data.get("seed"),
         response_format=data.get("response_format"),
+        thinking=named.thinking or _thinking(body),
         extra={name: body[name] for name in PASSED_ON if body.get(name) is not None},
     )
+
+
+def _thinking(body: dict[str, Any]) -> Thinking | None:
+    """How much to think: `reasoning_effort`, or `reasoning` with an `effort` or `max_tokens`."""
+    effort, budget, param = body.get("reasoning_effort"), None, "reasoning_effort"
+    if effort is None and isinstance(body.get("reasoning"), dict):
+        effort, budget, param = body["reasoning"].get("effort"), body["reasoning"].get("max_tokens"), "reasoning"
+    if effort is not None and not isinstance(effort, str):
+        raise BadRequest(f"{param} must be a level such as low, medium or high.", param=param)
+    if budget is not None and (not isinstance(budget, int) or isinstance(budget, bool)):
+        raise BadRequest("reasoning.max_tokens must be a number of tokens.", param=param)
+    if effort:
+        return Thinking(level=effort, family=FAMILY)
+    return None if budget is None else Thinking(budget_tokens=budget, family=FAMILY)
 
 
 def last_user_parts(request: Request) -> tuple[Part, ...]:

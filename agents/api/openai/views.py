@@ -24,6 +24,7 @@ from atom.ground.errors import AtomError, ModelNotFound
 from atom.ground.principal import Principal
 from llm.api.metrics import provider_metrics
 from llm.queries import ServedModel, models_of
+from llm.thinking import split
 
 log = structlog.get_logger(__name__)
 
@@ -61,7 +62,7 @@ async def chat_completions(request: HttpRequest, principal: Principal) -> HttpRe
         return await answer.response()
     except AtomError as exc:
         refused = error_response(exc)
-        for name, value in served_headers(runner).items():
+        for name, value in answer.headers().items():
             refused[name] = value
         return refused
 
@@ -79,11 +80,16 @@ class Completion:
             "model": data["model"],
         }
         self.calls = 0
+        self.warning = split(data["model"]).warning
+
+    def headers(self) -> dict[str, str]:
+        warned = {"x-atom-warning": self.warning} if self.warning else {}
+        return {**served_headers(self.opened.runner), **warned}
 
     async def response(self) -> HttpResponseBase:
         await self.opened.begin()
         if self.is_stream:
-            return sse_response(self.chunks(), served_headers(self.opened.runner))
+            return sse_response(self.chunks(), self.headers())
         return self.whole(await self.opened.whole(hold=True))
 
     # --- Whole -----------------------------------------------------------------------------------------
@@ -106,7 +112,7 @@ class Completion:
             "choices": [{"index": 0, "message": message, "finish_reason": reason}],
             "usage": usage_of(answer.ended),
         }
-        return JsonResponse(body, headers=served_headers(self.opened.runner))
+        return JsonResponse(body, headers=self.headers())
 
     # --- Chunk by chunk ----------------------------------------------------------------------------------
     def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
