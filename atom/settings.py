@@ -230,6 +230,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": 3600,
     # A request that queues work does not wait for a broker that is away: the sweeps find what was not queued.
     "max_retries": 1,
+    # Nor for one that hangs: every answer of the store comes within this, a worker's own waiting is shorter.
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
     "interval_start": 0,
     "interval_step": 0.1,
 }

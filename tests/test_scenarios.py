@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "scenarios.md"
-AREAS = ("BYOK routing", "governance", "doors", "feedback")
+AREAS = ("routing", "governance", "doors", "feedback", "chaos")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 LATER = re.compile(rf"later: ({'|'.join(AREAS)})")
 HEADING = ("Behaviour", "Seen in")
@@ -77,7 +77,7 @@ def test_a_row_without_a_test_or_an_area_is_a_problem(beside: str) -> None:
 @pytest.mark.parametrize(
     "beside",
     [
-        "later: BYOK routing",
+        "later: routing",
         "`tests/test_scenarios.py::test_a_row_is_a_behaviour_and_what_stands_beside_it`",
         "`tests/agents/test_chat_socket.py::test_a_message_streams_its_answer` "
         "`tests/agents/test_chat.py::test_malformed_json_is_a_400`",
