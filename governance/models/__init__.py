@@ -1,0 +1,15 @@
+"""What governance keeps: one module a subject, all under one name."""
+
+from governance.models.approvals import CLOSED_STATUSES, EXPIRES_AFTER, Approval, ApprovalStatus, Priority
+from governance.models.decisions import DECISION_CHOICES, Decision, Outcome
+
+__all__ = [
+    "CLOSED_STATUSES",
+    "DECISION_CHOICES",
+    "EXPIRES_AFTER",
+    "Approval",
+    "ApprovalStatus",
+    "Decision",
+    "Outcome",
+    "Priority",
+]
