@@ -60,7 +60,11 @@ class Live:
         pipe = store().pipeline(transaction=False)
         pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
         pipe.set(heard_key(run.run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
-        await pipe.execute()
+        try:
+            await pipe.execute()
+        except BaseException:
+            work.close()
+            raise
         # A context of its own: the request's would tie the run's database work to the request's thread.
         task = asyncio.create_task(work, context=contextvars.Context(), name=f"run-{run.run_id}")
         self.runs[run.run_id] = (run, task)

@@ -12,6 +12,10 @@ from redis.backoff import ExponentialBackoff
 
 from atom.ground.errors import Unavailable
 
+# Many more wait their turn than talk at once: an answer takes well under a millisecond.
+CONNECTIONS = 64
+TURN_WITHIN_S = 10
+
 _clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis]" = WeakKeyDictionary()
 
 
@@ -25,13 +29,16 @@ def store() -> redis.asyncio.Redis:
     """This event loop's client; bytes in, bytes out."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
-        # socket_timeout=None: a blocking read may wait as long as it likes.
-        _clients[loop] = redis.asyncio.Redis.from_url(
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
             _url(),
+            max_connections=CONNECTIONS,
+            timeout=TURN_WITHIN_S,
+            # A blocking read may wait as long as it likes.
             socket_timeout=None,
             socket_connect_timeout=5,
             retry=AsyncRetry(ExponentialBackoff(cap=1), 3),
         )
+        _clients[loop] = redis.asyncio.Redis.from_pool(pool)
     return _clients[loop]
 
 
