@@ -7,7 +7,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from atom.ground.models import Workspace
+from agents.fields import ExactUSD
+from atom.ground.models import AccessToken, Workspace
 
 
 class Maturity(models.TextChoices):
@@ -93,6 +94,8 @@ class Run(models.Model):
     # Calls on the OpenAI wire carry their own history and belong to no session.
     session = models.ForeignKey(Session, null=True, blank=True, on_delete=models.CASCADE, related_name="runs")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
+    # None where somebody asked from a page of ours, signed in.
+    token = models.ForeignKey(AccessToken, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     status = models.CharField(max_length=16, choices=RunStatus, default=RunStatus.QUEUED)
     door = models.CharField(max_length=20, blank=True)
     model_requested = models.CharField(max_length=200, blank=True)
@@ -104,7 +107,7 @@ class Run(models.Model):
     cached_tokens = models.PositiveIntegerField(default=0)
     reasoning_tokens = models.PositiveIntegerField(default=0)
     # None: the model has no known price, which is not the same as free.
-    cost_usd = models.DecimalField(max_digits=24, decimal_places=14, null=True, blank=True)
+    cost_usd = models.DecimalField(max_digits=26, decimal_places=15, null=True, blank=True)
     time_to_first_token_s = models.FloatField(null=True, blank=True)
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.TextField(blank=True)
@@ -130,6 +133,52 @@ class Run(models.Model):
     @property
     def duration_s(self) -> float | None:
         return (self.ended_at - self.created_at).total_seconds() if self.ended_at else None
+
+
+class Attempt(models.Model):
+    """A candidate's turn in a run, and the ledger of what was used: one row for each call to a provider.
+
+    It outlives the run, the agent and the people, for money that was spent stays spent.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
+    run = models.ForeignKey(Run, null=True, on_delete=models.SET_NULL, related_name="tried")
+    # The run's, kept here too when the row is gone, so that requests can be counted.
+    request_id = models.UUIDField(editable=False)
+    place = models.PositiveIntegerField()
+    agent = models.ForeignKey(Agent, null=True, on_delete=models.SET_NULL, related_name="+")
+    session = models.ForeignKey(Session, null=True, on_delete=models.SET_NULL, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    token = models.ForeignKey(AccessToken, null=True, on_delete=models.SET_NULL, related_name="+")
+    provider = models.CharField(max_length=40)
+    model = models.CharField(max_length=200)
+    # Which of the workspace's provider keys; None for the installation's own.
+    key_id = models.UUIDField(null=True)
+    # `succeeded`, `left` (nobody wanted it any more), or the code of the error that `message` tells.
+    outcome = models.CharField(max_length=60)
+    message = models.TextField(blank=True)
+    streamed = models.BooleanField(default=True)
+    # False: passed over without a call, because of an open breaker, a key at rest or the deadline.
+    was_called = models.BooleanField(default=True)
+    started_at = models.DateTimeField()
+    duration_s = models.FloatField(default=0.0)
+    time_to_first_token_s = models.FloatField(null=True)
+    # False: the provider said nothing of tokens before the end; the zeros below are not its own.
+    has_usage = models.BooleanField(default=False)
+    input_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    cached_tokens = models.PositiveIntegerField(default=0)
+    reasoning_tokens = models.PositiveIntegerField(default=0)
+    cost_usd = ExactUSD(null=True)
+
+    class Meta:
+        ordering = ["place"]
+        indexes = [models.Index(fields=["workspace", "started_at"])]
+        constraints = [models.UniqueConstraint(fields=["request_id", "place"], name="attempt_once")]
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}: {self.outcome}"
 
 
 class Message(models.Model):

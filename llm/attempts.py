@@ -5,18 +5,20 @@ import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import structlog
 from django.db import DatabaseError
+from django.utils import timezone
 
 from atom.ground.database import in_db
 from llm import breaker, cooldown, http, metrics, services
 from llm.breaker import Circuit, Permit
 from llm.errors import KeyRefused, LLMError, RequestRefused
-from llm.events import NO_USAGE, Event, Finished, Usage
+from llm.events import NO_USAGE, Event, Finished, Meter, Usage
 from llm.failures import Failure
 from llm.messages import Deadlines, Request
 from llm.prices import cost_usd
@@ -41,14 +43,19 @@ class Attempt:
     """How a candidate's turn ended. `outcome` is `succeeded`, `left` (the client went away) or an error's code.
 
     `was_called` is False when the breaker, a rest or the deadline kept the call from going out at all.
+    `usage` is what the provider said until then, and `cost_usd` its price; None where no price is known.
     """
 
     provider: str
     model: str
     key_id: UUID | None
     outcome: str
+    started_at: datetime
     message: str = ""
     usage: Usage = NO_USAGE
+    # False: the provider said nothing of tokens, which is not the same as saying zero.
+    has_usage: bool = False
+    cost_usd: Decimal | None = Decimal(0)
     time_to_first_token_s: float | None = None
     duration_s: float = 0.0
     streamed: bool = True
@@ -64,27 +71,14 @@ def probe_s(limits: Deadlines) -> float:
     return limits.connect_s + max(limits.first_byte_s, limits.chunk_s) + RENEW_EVERY_S
 
 
-async def ask(
-    candidate: Candidate,
-    request: Request,
-    permit: Permit | None,
-    *,
-    workspace_id: UUID,
-    left_s: float,
-    streamed: bool,
-    was_resting: bool,
-    tried: list[Attempt],
-) -> AsyncGenerator[Event, None]:
-    """The candidate's answer within `left_s` seconds; how it ended is added to `tried`.
-
-    `was_resting`: its key was in a cooldown, which a good answer ends.
-    """
-    endpoint = candidate.endpoint
+async def ask(turn: "Turn", request: Request, *, left_s: float, tried: list[Attempt]) -> AsyncGenerator[Event, None]:
+    """The answer of the turn's candidate within `left_s` seconds; how it ended is added to `tried`."""
+    endpoint = turn.candidate.endpoint
     endpoint = replace(endpoint, deadlines=replace(endpoint.deadlines, total_s=left_s))
-    wire = (WIRES if streamed else WHOLE)[candidate.wire]
-    turn = _Turn(candidate, permit, workspace_id, streamed=streamed, was_resting=was_resting)
+    wire = (WIRES if turn.streamed else WHOLE)[turn.candidate.wire]
+    request = replace(request, model=turn.candidate.model)
     try:
-        async with aclosing(wire(replace(request, model=candidate.model), endpoint, http.client())) as answer:
+        async with aclosing(wire(request, endpoint, http.client(), turn.meter)) as answer:
             async for event in answer:
                 await turn.saw(event)
                 yield event
@@ -107,26 +101,31 @@ def passed_over(failure: Failure) -> Attempt:
         model=failure.candidate.model,
         key_id=failure.candidate.key_id,
         outcome=failure.error.code,
+        started_at=timezone.now(),
         message=failure.error.message,
         streamed=failure.streamed,
         was_called=False,
     )
 
 
-class _Turn:
-    """What is seen of one call, and what becomes of it."""
+class Turn:
+    """What is seen of one call, and what becomes of it.
+
+    `was_resting`: its key was in a cooldown, which a good answer ends.
+    """
 
     def __init__(
         self, candidate: Candidate, permit: Permit | None, workspace_id: UUID, *, streamed: bool, was_resting: bool
     ) -> None:
+        self.candidate = candidate
+        self.streamed = streamed
+        self.meter = Meter()
         self.error: LLMError | None = None
-        self._candidate = candidate
         self._permit = permit
         self._workspace_id = workspace_id
-        self._streamed = streamed
         self._was_resting = was_resting
         self._watch = metrics.Watch()
-        self._usage = NO_USAGE
+        self._started_at = timezone.now()
         self._is_finished = False
         self._renewed = time.monotonic()
 
@@ -137,22 +136,39 @@ class _Turn:
     async def saw(self, event: Event) -> None:
         self._watch.tick()
         if isinstance(event, Finished):
-            self._usage, self._is_finished = event.usage, True
+            self._is_finished = True
         if self._permit is not None and self._permit.is_probe and time.monotonic() - self._renewed > RENEW_EVERY_S:
             self._renewed = time.monotonic()
-            await breaker.renew(self._permit, probe_s=probe_s(self._candidate.endpoint.deadlines))
+            await breaker.renew(self._permit, probe_s=probe_s(self.candidate.endpoint.deadlines))
+
+    @property
+    def usage(self) -> Usage:
+        """What the provider said of tokens so far. A call that failed before its first word used nothing."""
+        if self.meter.usage is None or (self.error is not None and self._watch.first_s is None):
+            return NO_USAGE
+        return self.meter.usage
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        if self.usage == NO_USAGE and not self._is_finished:
+            return Decimal(0)
+        return cost_usd(self.candidate.provider, self.candidate.model, self.usage, workspace_id=self._workspace_id)
 
     def attempt(self) -> Attempt:
+        """How it ended, or how it stands: a call still going on looks like one that was left now."""
         return Attempt(
-            provider=self._candidate.provider,
-            model=self._candidate.model,
-            key_id=self._candidate.key_id,
+            provider=self.candidate.provider,
+            model=self.candidate.model,
+            key_id=self.candidate.key_id,
             outcome=LEFT if self.is_left else self.error.code if self.error else SUCCEEDED,
             message=self.error.message if self.error else "",
-            usage=self._usage,
+            started_at=self._started_at,
+            usage=self.usage,
+            has_usage=self.meter.usage is not None,
+            cost_usd=self.cost_usd,
             time_to_first_token_s=self._watch.first_s,
             duration_s=self._watch.total_s,
-            streamed=self._streamed,
+            streamed=self.streamed,
         )
 
     async def settle(self) -> None:
@@ -168,9 +184,9 @@ class _Turn:
         await breaker.record(self._permit, verdict)
 
     async def _count(self) -> None:
-        provider, model = self._candidate.provider, self._candidate.model
-        sent = replace(self._usage, output_tokens=0, reasoning_tokens=0)
-        cost = cost_usd(provider, model, self._usage, workspace_id=self._workspace_id) or Decimal(0)
+        provider, model = self.candidate.provider, self.candidate.model
+        sent = replace(self.usage, output_tokens=0, reasoning_tokens=0)
+        cost = self.cost_usd or Decimal(0)
         cost_in = cost_usd(provider, model, sent, workspace_id=self._workspace_id) or Decimal(0)
         await metrics.record(
             workspace_id=self._workspace_id,
@@ -178,21 +194,21 @@ class _Turn:
             model=model,
             outcome="left" if self.is_left else "failed" if self.error else "succeeded",
             watch=self._watch,
-            usage=self._usage,
+            usage=self.usage,
             cost_in=cost_in,
             cost_out=cost - cost_in,
         )
 
     async def _care_for_key(self) -> None:
-        name = cooldown.name_of(self._candidate.provider, self._candidate.key_id)
+        name = cooldown.name_of(self.candidate.provider, self.candidate.key_id)
         if self.error is not None:
             await cooldown.cool(name, self.error)
         elif self._was_resting and self._is_finished:
             await cooldown.wake(name)
         if isinstance(self.error, KeyRefused):
-            await _note(self._candidate, self.error.message)
+            await _note(self.candidate, self.error.message)
         elif self._watch.first_s is not None:
-            await _note(self._candidate, "")
+            await _note(self.candidate, "")
 
 
 def _later(work: Coroutine[Any, Any, None]) -> None:

@@ -11,11 +11,11 @@ from django.conf import settings
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
 from llm import breaker, catalog, cooldown, keyring, retries, routing
-from llm.attempts import Attempt, ask, circuit_of, passed_over, probe_s
+from llm.attempts import Attempt, Turn, ask, circuit_of, passed_over, probe_s
 from llm.catalog import Catalog
 from llm.cooldown import Rest
 from llm.errors import BreakerOpen, KeyRefused, LLMError, NoProvider, RateLimited, TimedOut
-from llm.events import Event
+from llm.events import Event, Usage
 from llm.failures import Failure, summed_up
 from llm.keyring import OpenKey
 from llm.messages import Request
@@ -52,6 +52,7 @@ class Call:
         # Upstreams asked in this call, with what they failed with last.
         self._asked: dict[object, LLMError | None] = {}
         self._is_repeated = False
+        self._turn: Turn | None = None
         self._end = 0.0
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -76,6 +77,15 @@ class Call:
             else:
                 return
         raise summed_up(self._failures, is_too_late=self._left_s() <= LEAST_S)
+
+    @property
+    def used(self) -> Usage | None:
+        """What the one who answers now has said of tokens so far."""
+        return None if self._turn is None else self._turn.meter.usage
+
+    def so_far(self) -> list[Attempt]:
+        """`tried`, and the one who answers now as if it were left now."""
+        return self.tried if self._turn is None else [*self.tried, self._turn.attempt()]
 
     # --- Whom ----------------------------------------------------------------------------------------------
     async def _choose(self) -> None:
@@ -157,23 +167,18 @@ class Call:
         self.provider, self.model = candidate.provider, candidate.model
         self.attempts += 1
         self._asked[upstream] = None
-        answer = ask(
-            candidate,
-            request,
-            permit,
-            workspace_id=self._workspace_id,
-            left_s=self._left_s(),
-            streamed=streamed,
-            was_resting=candidate in self._resting,
-            tried=self.tried,
+        self._turn = turn = Turn(
+            candidate, permit, self._workspace_id, streamed=streamed, was_resting=candidate in self._resting
         )
         try:
-            async with aclosing(answer):
+            async with aclosing(ask(turn, request, left_s=self._left_s(), tried=self.tried)) as answer:
                 async for event in answer:
                     yield event
         except LLMError as exc:
             self._asked[upstream] = exc
             raise
+        finally:
+            self._turn = None
 
     def _left_s(self) -> float:
         return self._end - asyncio.get_running_loop().time()

@@ -21,6 +21,16 @@ class Usage:
 NO_USAGE = Usage()
 
 
+@dataclass(slots=True)
+class Meter:
+    """What the provider has said of the tokens so far; it stands here also when the answer breaks off.
+
+    None until it says anything: an explicit zero is something else.
+    """
+
+    usage: Usage | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     text: str

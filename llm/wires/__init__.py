@@ -8,14 +8,19 @@ from typing import Protocol
 
 import httpx
 
-from llm.events import Event
+from llm.events import Event, Meter
 from llm.messages import Endpoint, Request
 from llm.wires import anthropic_messages, gemini, openai_chat, openai_responses
 
 
 class Wire(Protocol):
-    def __call__(self, request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
-        """Deltas as they come, then exactly one `Finished`; any failure is raised as an LLMError."""
+    def __call__(
+        self, request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    ) -> AsyncGenerator[Event, None]:
+        """Deltas as they come, then exactly one `Finished`; any failure is raised as an LLMError.
+
+        What the provider says of tokens goes to the meter at once, so that it is known of a broken answer too.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ import httpx
 import orjson
 
 from llm.errors import BadResponse, LLMError, ProviderFailed
-from llm.events import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallReady, Usage
+from llm.events import NO_USAGE, Event, Finished, FinishReason, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Endpoint, Image, Part, Request, Text, Thinking, ToolCall, ToolResult
 from llm.wires.shapes import (
     Turn,
@@ -61,10 +61,12 @@ _STATUSES = {
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
-async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def stream(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider)
+    answer = _Answer(endpoint.provider, meter)
     async with aclosing(post_sse(url, body_of(request), headers, endpoint, client)) as chunks:
         try:
             async for data in chunks:
@@ -80,10 +82,12 @@ async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient
         yield event
 
 
-async def whole(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def whole(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider)
+    answer = _Answer(endpoint.provider, meter)
     found = await post_json(url, body_of(request, streamed=False), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -222,12 +226,13 @@ def _id(given: str) -> str:
 
 # --- What comes back ----------------------------------------------------------------------------------
 class _Answer:
-    """Reads events in order and remembers what is only known at the end: calls, the reason, the usage."""
+    """Reads events in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, meter: Meter) -> None:
         self.reason: FinishReason | None = None
         self.is_over = False
         self._provider = provider
+        self._meter = meter
         self._counts: dict[str, int] = {}
         self._calls: dict[int, _Pieces] = {}
 
@@ -297,6 +302,8 @@ class _Answer:
         details = said.get("output_tokens_details") or {}
         for name, value in [*said.items(), *details.items()]:
             self._counts[name] = count_of(value) or self._counts.get(name, 0)
+        if said:
+            self._meter.usage = self._usage()
 
     def _error(self, chunk: dict[str, Any]) -> LLMError:
         kind = (chunk.get("error") or {}).get("type")
@@ -313,7 +320,7 @@ class _Answer:
             yield ToolCallReady(
                 ToolCall(call.id or f"toolu_{uuid.uuid4().hex[:24]}", call.name, call.arguments or "{}")
             )
-        yield Finished(finish_of(self.reason, has_calls=bool(self._calls)), self._usage())
+        yield Finished(finish_of(self.reason, has_calls=bool(self._calls)), self._meter.usage or NO_USAGE)
 
     def _usage(self) -> Usage:
         """This wire counts what came from or went into its cache apart from the other input."""

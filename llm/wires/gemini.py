@@ -15,7 +15,7 @@ import httpx
 import orjson
 
 from llm.errors import BadResponse, LLMError, ProviderFailed
-from llm.events import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallReady, Usage
+from llm.events import NO_USAGE, Event, Finished, FinishReason, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Endpoint, Image, Part, Request, Text, Thinking, ToolCall, ToolResult
 from llm.wires.shapes import (
     Turn,
@@ -48,10 +48,12 @@ _WANTS_SIGNATURES = re.compile(r"gemini-([3-9]|\d\d)")
 _NO_SIGNATURE = "skip_thought_signature_validator"
 
 
-async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def stream(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(request, endpoint, "streamGenerateContent?alt=sse")
-    answer = _Answer(endpoint.provider)
+    answer = _Answer(endpoint.provider, meter)
     async with aclosing(post_sse(url, body_of(request), headers, endpoint, client)) as chunks:
         try:
             async for data in chunks:
@@ -65,10 +67,12 @@ async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient
         yield event
 
 
-async def whole(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def whole(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(request, endpoint, "generateContent")
-    answer = _Answer(endpoint.provider)
+    answer = _Answer(endpoint.provider, meter)
     found = await post_json(url, body_of(request), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -182,11 +186,12 @@ def _image_json(url: str) -> dict[str, Any]:
 
 # --- What comes back ----------------------------------------------------------------------------------
 class _Answer:
-    """Reads chunks in order and remembers what is only known at the end: calls, the reason, the usage."""
+    """Reads chunks in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, meter: Meter) -> None:
         self.reason: FinishReason | None = None
         self._provider = provider
+        self._meter = meter
         self._counts: dict[str, int] = {}
         self._calls: list[ToolCall] = []
 
@@ -208,8 +213,11 @@ class _Answer:
         if chunk.get("error"):
             raise self._error(chunk["error"])
         # Counts are cumulative: a later one replaces an earlier one, but 0 does not take one back.
-        for name, value in (chunk.get("usageMetadata") or {}).items():
+        said = chunk.get("usageMetadata") or {}
+        for name, value in said.items():
             self._counts[name] = count_of(value) or self._counts.get(name, 0)
+        if said:
+            self._meter.usage = self._usage()
         if (chunk.get("promptFeedback") or {}).get("blockReason"):
             self.reason = "content_filter"
         # Only the first candidate: Atom never asks for several.
@@ -246,7 +254,7 @@ class _Answer:
             raise BadResponse(f"{self._provider} ended its answer without finishing it.")
         for call in self._calls:
             yield ToolCallReady(call)
-        yield Finished(finish_of(self.reason, has_calls=bool(self._calls)), self._usage())
+        yield Finished(finish_of(self.reason, has_calls=bool(self._calls)), self._meter.usage or NO_USAGE)
 
     def _usage(self) -> Usage:
         """This wire counts thoughts apart from what is said, and the cached within the sent."""

@@ -14,7 +14,7 @@ import httpx
 import orjson
 
 from llm.errors import BadResponse, LLMError, ProviderFailed
-from llm.events import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallReady, Usage
+from llm.events import NO_USAGE, Event, Finished, FinishReason, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Endpoint, Image, Message, Request, Text, Tool, ToolCall, ToolResult
 from llm.wires.shapes import count_of, finish_of, text_of
 from llm.wires.transport import post_json, post_sse
@@ -30,10 +30,12 @@ _REASONS: dict[str, FinishReason] = {
 _NEW_LIMIT_NAME = re.compile(r"(o\d|gpt-[5-9])")
 
 
-async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def stream(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider)
+    answer = _Answer(endpoint.provider, meter)
     async with aclosing(post_sse(url, body_of(request, endpoint.provider), headers, endpoint, client)) as chunks:
         try:
             async for data in chunks:
@@ -49,10 +51,12 @@ async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient
         yield event
 
 
-async def whole(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def whole(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider)
+    answer = _Answer(endpoint.provider, meter)
     found = await post_json(url, body_of(request, endpoint.provider, streamed=False), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -139,12 +143,12 @@ def _content_json(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | N
 
 # --- What comes back ----------------------------------------------------------------------------------
 class _Answer:
-    """Reads chunks in order and remembers what is only known at the end: calls, the reason, the usage."""
+    """Reads chunks in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, meter: Meter) -> None:
         self.reason: FinishReason | None = None
         self._provider = provider
-        self._usage = Usage()
+        self._meter = meter
         self._calls: dict[int, _Pieces] = {}
 
     def read(self, data: str) -> list[Event]:
@@ -167,7 +171,7 @@ class _Answer:
         # Groq puts the usage of a stream into a field of its own.
         usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
         if usage:
-            self._usage = usage_of(usage)
+            self._meter.usage = usage_of(usage)
         # Only the first choice: Atom never asks for several.
         for choice in (chunk.get("choices") or [])[:1]:
             yield from self._read_choice(choice.get(part) or {}, choice.get("finish_reason"))
@@ -206,7 +210,7 @@ class _Answer:
             raise BadResponse(f"{self._provider} called a tool without naming it.")
         for call in calls:
             yield ToolCallReady(ToolCall(call.id or f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments))
-        yield Finished(finish_of(self.reason, has_calls=bool(calls)), self._usage)
+        yield Finished(finish_of(self.reason, has_calls=bool(calls)), self._meter.usage or NO_USAGE)
 
 
 class _Pieces:

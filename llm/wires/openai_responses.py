@@ -13,7 +13,7 @@ import httpx
 import orjson
 
 from llm.errors import BadResponse, LLMError, ProviderFailed
-from llm.events import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallReady, Usage
+from llm.events import NO_USAGE, Event, Finished, FinishReason, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Endpoint, Image, Message, Request, Text, Tool, ToolCall, ToolResult
 from llm.wires.shapes import chosen_tool, count_of, finish_of, system_text, text_of
 from llm.wires.transport import error_of_status, post_json, post_sse
@@ -33,10 +33,12 @@ _STATUSES = {
 }
 
 
-async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def stream(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, request.stop)
+    answer = _Answer(endpoint.provider, meter, request.stop)
     async with aclosing(post_sse(url, body_of(request), headers, endpoint, client)) as chunks:
         async for data in chunks:
             for event in answer.read(data):
@@ -48,10 +50,12 @@ async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient
         yield event
 
 
-async def whole(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def whole(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, request.stop)
+    answer = _Answer(endpoint.provider, meter, request.stop)
     found = await post_json(url, body_of(request, streamed=False), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -132,12 +136,12 @@ def _items(message: Message) -> Iterator[dict[str, Any]]:
 
 # --- What comes back ----------------------------------------------------------------------------------
 class _Answer:
-    """Reads events in order and remembers what is only known at the end: calls, the reason, the usage."""
+    """Reads events in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str, stop: Sequence[str]) -> None:
+    def __init__(self, provider: str, meter: Meter, stop: Sequence[str]) -> None:
         self.reason: FinishReason | None = None
         self._provider = provider
-        self._usage = Usage()
+        self._meter = meter
         self._calls: dict[int, _Pieces] = {}
         self._stop = StopAt(stop)
 
@@ -172,6 +176,9 @@ class _Answer:
             self._call(chunk["output_index"]).arguments += text_of(chunk["delta"])
         elif kind in _ENDS:
             self._end(chunk["response"])
+        elif chunk.get("response"):
+            # Some servers of this wire count along.
+            self._count(chunk["response"])
         elif kind == "error":
             raise self._error(chunk.get("error") or chunk)
 
@@ -195,6 +202,8 @@ class _Answer:
         return self._calls.setdefault(index, _Pieces())
 
     def _end(self, response: dict[str, Any]) -> None:
+        # Before the failure that it may report: what was used until then was used.
+        self._count(response)
         if response.get("status") == "failed" or response.get("error"):
             raise self._error(response.get("error") or {})
         why = (response.get("incomplete_details") or {}).get("reason")
@@ -202,7 +211,10 @@ class _Answer:
             self.reason = "content_filter" if why == "content_filter" else "length"
         elif response.get("status") == "completed":
             self.reason = "stop"
-        self._usage = usage_of(response.get("usage") or {})
+
+    def _count(self, response: dict[str, Any]) -> None:
+        if response.get("usage"):
+            self._meter.usage = usage_of(response["usage"])
 
     def _error(self, error: dict[str, Any]) -> LLMError:
         status = _STATUSES.get(str(error.get("code"))) or _STATUSES.get(str(error.get("type")))
@@ -223,7 +235,7 @@ class _Answer:
         for call in calls:
             yield ToolCallReady(ToolCall(call.id or f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments))
         reason = "stop" if self._stop.has_stopped else finish_of(self.reason, has_calls=bool(calls))
-        yield Finished(reason, self._usage)
+        yield Finished(reason, self._meter.usage or NO_USAGE)
 
 
 class _Pieces:

@@ -7,7 +7,7 @@ import pytest
 
 from atom.ground.http import build_client
 from llm import http
-from llm.events import Event, TextDelta
+from llm.events import Event, Meter, TextDelta
 from llm.messages import Deadlines, Endpoint, Message, Request, Text
 from llm.wires import openai_chat
 from tests.simulators.openai import OpenAISimulator
@@ -51,7 +51,7 @@ def events_of(upstream: httpx.AsyncClient, endpoint: Endpoint) -> EventsOf:
         request: Request | None = None, *, at: Endpoint = endpoint, seen: list[Event] | None = None
     ) -> list[Event]:
         seen = [] if seen is None else seen
-        async with aclosing(openai_chat.stream(request or asking(), at, upstream)) as answer:
+        async with aclosing(openai_chat.stream(request or asking(), at, upstream, Meter())) as answer:
             async for event in answer:
                 seen.append(event)
         return seen

@@ -11,7 +11,7 @@ import pytest
 from llm.errors import (
     TimedOut,
 )
-from llm.events import Event
+from llm.events import Event, Meter
 from llm.messages import Deadlines, Endpoint
 from llm.wires import openai_chat
 from tests.llm.conftest import EventsOf, asking, text_of
@@ -83,7 +83,7 @@ async def test_a_stream_that_is_left_lets_go_of_the_provider(
     upstream: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
 ) -> None:
     openai_simulator.will_say(" ".join("x" * 200), delay_s=0.02)
-    async with aclosing(openai_chat.stream(asking(), endpoint, upstream)) as answer:
+    async with aclosing(openai_chat.stream(asking(), endpoint, upstream, Meter())) as answer:
         async for _ in answer:
             break
     for _ in range(100):
@@ -98,7 +98,7 @@ async def test_a_reader_who_takes_their_time_is_no_silence(
 ) -> None:
     openai_simulator.will_say("one two three")
     seen = []
-    async for event in openai_chat.stream(asking(), within(endpoint, chunk_s=0.2), upstream):
+    async for event in openai_chat.stream(asking(), within(endpoint, chunk_s=0.2), upstream, Meter()):
         await asyncio.sleep(0.25)
         seen.append(event)
     assert text_of(seen) == "one two three"

@@ -17,7 +17,7 @@ from llm.errors import (
     RateLimited,
     RequestRefused,
 )
-from llm.events import Event, Finished, TextDelta, ThinkingDelta, ToolCallReady, Usage
+from llm.events import Event, Finished, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Endpoint, ToolCall
 from llm.wires import WIRES, openai_chat
 from tests.llm.conftest import SECRET, EventsOf, asking, text_of
@@ -70,7 +70,7 @@ async def test_chunks_are_not_buffered(
 ) -> None:
     openai_simulator.will_say("a b c d", delay_s=0.1)
     began, at = time.monotonic(), []
-    async for event in openai_chat.stream(asking(), endpoint, upstream):
+    async for event in openai_chat.stream(asking(), endpoint, upstream, Meter()):
         if isinstance(event, TextDelta):
             at.append(time.monotonic() - began)
     # Four words 0.1 s apart cannot all come together.

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from llm.errors import BadResponse, ConnectFailed, KeyRefused, ProviderFailed, RateLimited, RequestRefused, TimedOut
-from llm.events import Event, Finished, TextDelta, ThinkingDelta, ToolCallReady, Usage
+from llm.events import Event, Finished, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Image, Message, Request, Text, Tool, ToolCall, ToolResult
 from llm.wires import WHOLE, WIRES
 from tests.llm.conftest import SECRET, asking, text_of
@@ -64,7 +64,7 @@ async def test_a_whole_answer_has_the_same_events(talk: Talk) -> None:
 async def test_chunks_are_not_buffered(talk: Talk) -> None:
     talk.simulator.will_say("a b c d", delay_s=0.1)
     began, at = time.monotonic(), []
-    async for event in WIRES[talk.kit.wire](asking(), talk.endpoint(), talk.client):
+    async for event in WIRES[talk.kit.wire](asking(), talk.endpoint(), talk.client, Meter()):
         if isinstance(event, TextDelta):
             at.append(time.monotonic() - began)
     # Four words 0.1 s apart cannot all come together.

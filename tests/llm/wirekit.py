@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from llm.events import Event
+from llm.events import Event, Meter
 from llm.messages import Deadlines, Endpoint, Request
 from llm.wires import WHOLE, WIRES
 from tests.llm.conftest import SECRET, asking
@@ -140,11 +140,13 @@ class Talk:
         at: Endpoint | None = None,
         seen: list[Event] | None = None,
         streamed: bool = True,
+        meter: Meter | None = None,
     ) -> list[Event]:
-        """All events of one call; `seen`, if given, has them even when the call fails."""
+        """All events of one call; `seen` and `meter`, if given, have what came even when the call fails."""
         seen = [] if seen is None else seen
+        meter = meter or Meter()
         wire = (WIRES if streamed else WHOLE)[self.kit.wire]
-        async with aclosing(wire(request or asking(), at or self.endpoint(), self.client)) as answer:
+        async with aclosing(wire(request or asking(), at or self.endpoint(), self.client, meter)) as answer:
             async for event in answer:
                 seen.append(event)
         return seen

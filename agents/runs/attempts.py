@@ -1,0 +1,87 @@
+"""What a run's calls to models used: each written once, however often it is handed in, and summed up in the run."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import orjson
+from django.db.models import Count, Q, Sum
+
+from agents.fields import summed, total_of
+from agents.models import Attempt, Run
+from llm import attempts
+from llm.events import Usage
+
+# Each attempt with its place in the run, counted from 0.
+Tried: TypeAlias = Sequence[tuple[int, attempts.Attempt]]
+TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+
+
+def keep_attempts(run: Run, tried: Tried) -> None:
+    """Write down what is not there yet, and what the whole run used. For use in the caller's transaction."""
+    rows = [_row(run, place, one) for place, one in tried]
+    Attempt.objects.bulk_create(rows, ignore_conflicts=True)
+    called = Q(was_called=True)
+    found = Attempt.objects.filter(request_id=run.pk).aggregate(
+        calls=Count("pk", filter=called),
+        unpriced=Count("pk", filter=Q(cost_usd=None)),
+        **{name: Sum(name) for name in TOKENS},
+        **summed("cost_usd"),
+    )
+    run.attempts = found["calls"]
+    for name in TOKENS:
+        setattr(run, name, found[name] or 0)
+    run.cost_usd = None if found["unpriced"] else total_of(found, "cost_usd")
+    run.save(update_fields=["attempts", *TOKENS, "cost_usd"])
+
+
+def _row(run: Run, place: int, one: attempts.Attempt) -> Attempt:
+    return Attempt(
+        workspace_id=run.workspace_id,
+        run_id=run.pk,
+        request_id=run.pk,
+        place=place,
+        agent_id=run.agent_id,
+        session_id=run.session_id,
+        user_id=run.user_id,
+        token_id=run.token_id,
+        provider=one.provider,
+        model=one.model,
+        key_id=one.key_id,
+        outcome=one.outcome,
+        message=one.message,
+        streamed=one.streamed,
+        was_called=one.was_called,
+        started_at=one.started_at,
+        duration_s=one.duration_s,
+        time_to_first_token_s=one.time_to_first_token_s,
+        has_usage=one.has_usage,
+        input_tokens=one.usage.input_tokens,
+        output_tokens=one.usage.output_tokens,
+        cached_tokens=one.usage.cached_tokens,
+        reasoning_tokens=one.usage.reasoning_tokens,
+        cost_usd=one.cost_usd,
+    )
+
+
+def encode(tried: Tried) -> bytes:
+    """For the store, in case the process dies before it can write to the database."""
+    return orjson.dumps(list(tried), default=str)
+
+
+def decode(raw: bytes) -> list[tuple[int, attempts.Attempt]]:
+    """What `encode` wrote."""
+    return [(place, _attempt(found)) for place, found in orjson.loads(raw)]
+
+
+def _attempt(found: dict[str, Any]) -> attempts.Attempt:
+    given = {
+        **found,
+        "key_id": UUID(found["key_id"]) if found["key_id"] else None,
+        "started_at": datetime.fromisoformat(found["started_at"]),
+        "usage": Usage(**found["usage"]),
+        "cost_usd": None if found["cost_usd"] is None else Decimal(found["cost_usd"]),
+    }
+    return attempts.Attempt(**given)
