@@ -1,7 +1,7 @@
 """Money in the database: whole femto-dollars, so that sums are exact on every database."""
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import F, Sum
@@ -13,7 +13,14 @@ FEMTO = Decimal("1e-15")
 SPLIT = 10**9
 
 
-class ExactUSD(models.BigIntegerField):  # type: ignore[type-arg]  # not subscriptable at run time
+if TYPE_CHECKING:
+    _Whole = models.BigIntegerField[Decimal | None, Decimal | None]
+else:
+    # Not subscriptable at run time.
+    _Whole = models.BigIntegerField
+
+
+class ExactUSD(_Whole):
     """A Decimal of US dollars with fifteen places, up to nine thousand dollars. (SQLite keeps decimals as floats.)"""
 
     def from_db_value(self, value: int | None, *_: Any) -> Decimal | None:
@@ -24,6 +31,11 @@ class ExactUSD(models.BigIntegerField):  # type: ignore[type-arg]  # not subscri
 
     def to_python(self, value: Any) -> Any:
         return value if isinstance(value, Decimal) else super().to_python(value)
+
+
+def exact(amount: Decimal) -> str:
+    """As people write it: `0.00000105`, all its places and no more."""
+    return format(amount.normalize(), "f")
 
 
 def summed(field: str, **given: Any) -> dict[str, Combinable]:

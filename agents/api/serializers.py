@@ -6,6 +6,7 @@ from django.conf import settings
 from django.utils.text import Truncator
 from rest_framework import serializers
 
+from agents.fields import exact
 from agents.models import Agent, Maturity, Message, Run, Session
 from atom.ground.errors import BadRequest, TooLarge
 
@@ -149,7 +150,7 @@ class RunOut(serializers.ModelSerializer[Run]):
         ]
 
     def get_cost_usd(self, run: Run) -> str | None:
-        return None if run.cost_usd is None else format(run.cost_usd.normalize(), "f")
+        return None if run.cost_usd is None else exact(run.cost_usd)
 
     def get_usage(self, run: Run) -> dict[str, int]:
         return {

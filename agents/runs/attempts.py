@@ -16,13 +16,23 @@ from llm.events import Usage
 
 # Each attempt with its place in the run, counted from 0.
 Tried: TypeAlias = Sequence[tuple[int, attempts.Attempt]]
+# What may still change while an attempt goes on.
+OUTCOME = [
+    "outcome", "message", "duration_s", "time_to_first_token_s", "has_usage", "input_tokens", "output_tokens",
+    "cached_tokens", "reasoning_tokens", "cost_usd",
+]  # fmt: skip
 TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
 def keep_attempts(run: Run, tried: Tried) -> None:
-    """Write down what is not there yet, and what the whole run used. For use in the caller's transaction."""
+    """Write the attempts down, and what the whole run used. In the caller's transaction, with the run locked.
+
+    One that is there already is replaced: what a process says last of its own call is what became of it.
+    """
     rows = [_row(run, place, one) for place, one in tried]
-    Attempt.objects.bulk_create(rows, ignore_conflicts=True)
+    Attempt.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["request_id", "place"], update_fields=OUTCOME
+    )
     called = Q(was_called=True)
     found = Attempt.objects.filter(request_id=run.pk).aggregate(
         calls=Count("pk", filter=called),

@@ -7,11 +7,12 @@ import structlog
 from django.utils import timezone
 
 from agents.models import Run, RunStatus
+from agents.runs.attempts import decode
 from agents.runs.events import Recorded, TextDelta, ToolJudged
 from agents.runs.live import LEASE_S, lease_key
 from agents.runs.records import Outcome
 from agents.runs.start import close_run
-from agents.runs.streams import recorded_events
+from agents.runs.streams import recorded_events, used_of
 from atom.ground.database import in_db
 from atom.ground.store import store
 from llm.messages import Text
@@ -57,8 +58,14 @@ async def interrupt_lost_runs() -> int:
 
 async def _interrupt(run_id: UUID) -> bool:
     text = streamed_text(await recorded_events(run_id))
+    used = await used_of(run_id)
+    tried = decode(used) if used else []
+    last = tried[-1][1] if tried else None
     outcome = Outcome(
         status=RunStatus.INTERRUPTED,
+        provider=last.provider if last else "",
+        model=last.model if last else "",
+        tried=tried,
         error_code="interrupted",
         error_message="The process that ran this turn ended before the answer was complete.",
     )

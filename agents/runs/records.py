@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -11,9 +10,9 @@ from django.utils import timezone
 
 from agents.models import OPEN_STATUSES, Agent, Message, Run, RunEvent, RunStatus, Session
 from agents.parts import request_to_json, to_json
+from agents.runs.attempts import Tried, keep_attempts
 from agents.signals import run_ended
 from atom.ground.errors import SessionBusy
-from llm.events import NO_USAGE, Usage
 from llm.messages import Part, Request, ToolCall, ToolResult
 
 # What a run's history keeps of its events: seq, type, data.
@@ -27,13 +26,11 @@ class Outcome:
     status: str
     provider: str = ""
     model: str = ""
-    attempts: int = 0
-    usage: Usage = NO_USAGE
-    cost_usd: Decimal | None = None
     time_to_first_token_s: float | None = None
     error_code: str = ""
     error_message: str = ""
     events: Events = ()
+    tried: Tried = ()
 
 
 @transaction.atomic
@@ -45,6 +42,7 @@ def open_run(
     model: str,
     parts: Sequence[Part],
     session: Session | None = None,
+    token_id: UUID | None = None,
 ) -> Run:
     """A running run with the user's message; SessionBusy while the session has another one open."""
     if session is not None:
@@ -60,6 +58,7 @@ def open_run(
         agent=agent,
         session=session,
         user_id=user_id,
+        token_id=token_id,
         door=door,
         model_requested=model,
         status=RunStatus.RUNNING,
@@ -99,10 +98,16 @@ def unanswered_calls(run: Run) -> set[str]:
 
 
 @transaction.atomic
-def park_run(*, run_id: UUID, request: Request, events: Events = ()) -> bool:
-    """Let the run wait for its approvals. False when they were all answered meanwhile: the run goes on."""
-    keep_events(run_id, events)
+def park_run(*, run_id: UUID, request: Request, so_far: Outcome | None = None) -> bool:
+    """Let the run wait for its approvals. False when they were all answered meanwhile: the run goes on.
+
+    Of `so_far`, who served, the events and the attempts are kept: another process goes on from there.
+    """
     run = Run.objects.select_for_update().get(pk=run_id)
+    if so_far is not None:
+        keep_events(run_id, so_far.events)
+        keep_attempts(run, so_far.tried)
+        Run.objects.filter(pk=run_id).update(**_served(so_far))
     run.parked = request_to_json(request)
     run.status = RunStatus.WAITING_APPROVAL if unanswered_calls(run) else RunStatus.RUNNING
     run.save(update_fields=["parked", "status"])
@@ -134,33 +139,40 @@ def parked_results(run: Run) -> list[ToolResult]:
 
 
 @transaction.atomic
-def end_run(*, run_id: UUID, outcome: Outcome, answer: Sequence[Part]) -> Message | None:
-    """Close the run once, with its answer; None (and nothing changed) when somebody else had closed it."""
+def end_run(*, run_id: UUID, outcome: Outcome, answer: Sequence[Part], is_own: bool = False) -> Message | None:
+    """Close the run once, with its answer; None (and nothing changed) when somebody else had closed it.
+
+    `is_own`: the run's own process closes it, which knows best what was used: that is kept in any case.
+    """
     changed = Run.objects.filter(pk=run_id, status__in=OPEN_STATUSES).update(
         status=outcome.status,
-        provider=outcome.provider,
-        model=outcome.model,
-        attempts=outcome.attempts,
-        input_tokens=outcome.usage.input_tokens,
-        output_tokens=outcome.usage.output_tokens,
-        cached_tokens=outcome.usage.cached_tokens,
-        reasoning_tokens=outcome.usage.reasoning_tokens,
-        cost_usd=outcome.cost_usd,
-        time_to_first_token_s=outcome.time_to_first_token_s,
+        **_served(outcome),
         error_code=outcome.error_code,
         error_message=outcome.error_message,
         parked=None,
         ended_at=timezone.now(),
     )
+    run = Run.objects.select_for_update().get(pk=run_id)
+    if changed or is_own:
+        keep_attempts(run, outcome.tried)
     if not changed:
         return None
-    run = Run.objects.get(pk=run_id)
     keep_events(run_id, outcome.events)
     message = None
     if answer or outcome.status == RunStatus.SUCCEEDED:
         message = add_message(run, Message.Role.ASSISTANT, answer, is_complete=outcome.status == RunStatus.SUCCEEDED)
     transaction.on_commit(lambda: run_ended.send(sender=Run, run_id=run_id, status=outcome.status))
     return message
+
+
+def _served(outcome: Outcome) -> dict[str, Any]:
+    """Who served, as columns of a run. What is not known is left as it is: the run may have parked with it."""
+    found = {
+        "provider": outcome.provider,
+        "model": outcome.model,
+        "time_to_first_token_s": outcome.time_to_first_token_s,
+    }
+    return {name: value for name, value in found.items() if value not in ("", None)}
 
 
 def keep_events(run_id: UUID, events: Events) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -13,8 +14,10 @@ import structlog
 from django.conf import settings
 
 from agents import gate
+from agents.fields import exact
 from agents.models import Run, RunStatus
 from agents.runs import records
+from agents.runs.attempts import encode
 from agents.runs.events import (
     NAMES,
     ApprovalNeeded,
@@ -34,11 +37,11 @@ from agents.tools.http import HTTPTool, run_tool
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
 from llm import events as llm_events
+from llm.attempts import Attempt
 from llm.chat import Call
 from llm.events import NO_USAGE, Usage
 from llm.messages import Message, Part, Request, Text, ToolResult
 from llm.messages import ToolCall as ModelToolCall
-from llm.prices import cost_usd
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +52,18 @@ MAX_ROUNDS = 16
 class TooManyRounds(AtomError):
     code = "too_many_tool_rounds"
     status = 502
+
+
+@dataclass(slots=True)
+class Served:
+    """Who served so far, and what it took; doors put it into headers, the run into its row."""
+
+    provider: str = ""
+    model: str = ""
+    attempts: int = 0
+    usage: Usage = NO_USAGE
+    cost: Decimal | None = Decimal(0)
+    first_token_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +79,13 @@ class Turn:
     # Whom to ask, in order, where the agent chooses; empty when the client named the model itself.
     models: tuple[str, ...] = ()
     is_background: bool = False
+    # Of a run that was parked: what stands in its row already.
+    before: Served = field(default_factory=Served)
+    tried_before: int = 0
 
 
 class Parked(Exception):  # not an error: the run waits in the database
     """The run waits for approvals; whoever decides the last one goes on with it."""
-
-
-@dataclass(slots=True)
-class Served:
-    """Who served so far, and what it took; doors put it into headers, the run into its row."""
-
-    provider: str = ""
-    model: str = ""
-    attempts: int = 0
-    usage: Usage = NO_USAGE
-    cost: Decimal | None = Decimal(0)
-    first_token_s: float | None = None
 
 
 class Runner:
@@ -90,11 +96,16 @@ class Runner:
         self.run_id = turn.run_id
         self.is_background = turn.is_background
         self.log = run_log
-        self.served = Served()
+        self.served = replace(turn.before)
         self.error: AtomError | None = None
         self._request = turn.request
         self._text: list[str] = []
         self._kept: list[tuple[int, str, dict[str, Any]]] = []
+        self._tried: list[tuple[int, Attempt]] = []
+        self._call: Call | None = None
+        # What the store was told last of the attempts, to tell it news only.
+        self._told: tuple[int, int, Usage | None] = (0, 0, None)
+        run_log.used = self._news
         self._finish_reason = "stop"
         self._started = time.monotonic()
         self._stop_as: RunStatus | None = None
@@ -161,6 +172,7 @@ class Runner:
     async def _ask_model(self) -> list[ModelToolCall]:
         """Stream one answer to the listeners; its tool calls are kept back for judging."""
         call = Call(workspace_id=self.turn.workspace_id, request=self._request, models=self.turn.models)
+        self._call = call
         calls: list[ModelToolCall] = []
         before = self.served.attempts
         try:
@@ -178,13 +190,14 @@ class Runner:
                             await self._emit_delta(ThinkingDelta(text))
                         case llm_events.ToolCallReady(tool_call):
                             calls.append(tool_call)
-                        case llm_events.Finished(reason, usage):
+                        case llm_events.Finished(reason):
                             self._finish_reason = reason
-                            self._account(call, usage)
                         case _:
                             assert_never(event)
         finally:
+            self._call = None
             self.served.attempts = before + call.attempts
+            self._account(call.tried)
         return calls
 
     async def _emit_delta(self, event: TextDelta | ThinkingDelta) -> None:
@@ -197,17 +210,25 @@ class Runner:
         seq = await self.log.emit(event)
         self._kept.append((seq, NAMES[type(event)], data_of(event)))
 
-    def _account(self, call: Call, usage: Usage) -> None:
-        was = self.served.usage
-        self.served.usage = Usage(
-            was.input_tokens + usage.input_tokens,
-            was.output_tokens + usage.output_tokens,
-            was.cached_tokens + usage.cached_tokens,
-            was.reasoning_tokens + usage.reasoning_tokens,
-        )
-        price = cost_usd(call.provider, call.model, usage, workspace_id=self.turn.workspace_id)
-        unknown = price is None or self.served.cost is None
-        self.served.cost = None if unknown else (self.served.cost or Decimal(0)) + (price or Decimal(0))
+    def _account(self, tried: Sequence[Attempt]) -> None:
+        """Keep what became of a call to the models, and what it used."""
+        self._tried += self._placed(tried)
+        for one in tried:
+            self.served.usage += one.usage
+            unknown = one.cost_usd is None or self.served.cost is None
+            self.served.cost = None if unknown else (self.served.cost or Decimal(0)) + (one.cost_usd or Decimal(0))
+
+    def _placed(self, tried: Sequence[Attempt]) -> list[tuple[int, Attempt]]:
+        return list(enumerate(tried, self.turn.tried_before + len(self._tried)))
+
+    def _news(self) -> bytes | None:
+        """What the run has used so far, for whoever closes it should this process die; None without news."""
+        call = self._call
+        state = (len(self._tried), call.attempts if call else 0, call.used if call else None)
+        if state == self._told:
+            return None
+        self._told = state
+        return encode([*self._tried, *self._placed(call.so_far() if call else ())])
 
     async def _park(self) -> bool:
         """Leave the run to whoever decides last; False when all was decided meanwhile.
@@ -215,8 +236,9 @@ class Runner:
         Everything said so far stands in the store before: the next process counts on from it.
         """
         await self.log.flush()
-        events, self._kept = self._kept, []
-        is_parked = await in_db(records.park_run, run_id=self.run_id, request=self._request, events=events)
+        so_far = self._outcome(RunStatus.WAITING_APPROVAL, None)
+        self._kept = []
+        is_parked = await in_db(records.park_run, run_id=self.run_id, request=self._request, so_far=so_far)
         if is_parked and await is_asked_to_stop(self.run_id):
             # Somebody cancelled between the question and the parking, and found no parked run to close.
             self._stop_as = RunStatus.CANCELLED
@@ -322,22 +344,11 @@ class Runner:
         if error is None and status != RunStatus.SUCCEEDED:
             error = {"message": f"The run ended early: {self._stop_reason or status}.", "code": str(status)}
             error["type"] = "run_ended"
-        outcome = records.Outcome(
-            status=status,
-            provider=served.provider,
-            model=served.model,
-            attempts=served.attempts,
-            usage=usage,
-            cost_usd=served.cost,
-            time_to_first_token_s=served.first_token_s,
-            error_code=error["code"] if error else "",
-            error_message=error["message"] if error else "",
-            events=self._kept,
-        )
+        outcome = self._outcome(status, error)
         answer: list[Part] = [Text("".join(self._text))] if self._text else []
         message_id: str | None = None
         try:
-            message = await in_db(records.end_run, run_id=self.run_id, outcome=outcome, answer=answer)
+            message = await in_db(records.end_run, run_id=self.run_id, outcome=outcome, answer=answer, is_own=True)
             message_id = str(message.id) if message else None
         except Exception:
             # The listeners are told all the same; the sweep over lost runs will close the row.
@@ -348,12 +359,24 @@ class Runner:
             message_id=message_id,
             finish_reason=self._finish_reason,
             usage={"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens},
-            cost_usd=None if served.cost is None else str(served.cost),
+            cost_usd=None if served.cost is None else exact(served.cost),
             provider=served.provider,
             model=served.model,
         )
         await self.log.emit(ended)
         await self.log.close()
+
+    def _outcome(self, status: RunStatus, error: dict[str, Any] | None) -> records.Outcome:
+        return records.Outcome(
+            status=status,
+            provider=self.served.provider,
+            model=self.served.model,
+            time_to_first_token_s=self.served.first_token_s,
+            error_code=error["code"] if error else "",
+            error_message=error["message"] if error else "",
+            events=self._kept,
+            tried=self._tried,
+        )
 
 
 def with_results(request: Request, results: list[ToolResult]) -> Request:

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from uuid import UUID
 
 from agents import gate, queries
+from agents.fields import exact
 from agents.models import Agent, AgentStatus, Message, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
 from agents.runs import records
 from agents.runs.events import RunEnded
 from agents.runs.live import ask_to_stop, live
-from agents.runs.runner import Runner, Turn, with_results
+from agents.runs.runner import Runner, Served, Turn, with_results
 from agents.runs.streams import RunLog, last_seq
 from agents.tools.http import HTTPTool
 from atom.ground.database import in_db
 from atom.ground.errors import AgentPaused, BlockedByPolicy, Conflict
 from atom.ground.principal import Principal
+from llm.events import Usage
 from llm.messages import Message as ModelMessage
 from llm.messages import Part, Request, Text, Tool, ToolCall, ToolResult
 from llm.thinking import split
@@ -48,6 +51,7 @@ async def start_run(
         records.open_run,
         agent=agent,
         user_id=principal.user_id,
+        token_id=principal.token_id,
         door=door,
         model=request.model,
         parts=parts,
@@ -125,7 +129,16 @@ async def close_run(run_id: UUID, outcome: records.Outcome, answer: Sequence[Par
         return False
     run_log = RunLog(run_id, seq=await last_seq(run_id))
     error = {"message": outcome.error_message, "type": "run_ended", "code": outcome.error_code}
-    await run_log.emit(RunEnded(status=outcome.status, error=error, message_id=str(had.id) if had else None))
+    ended = RunEnded(
+        status=outcome.status,
+        error=error,
+        message_id=str(had.id) if had else None,
+        usage={"input_tokens": run.input_tokens, "output_tokens": run.output_tokens},
+        cost_usd=None if run.cost_usd is None else exact(run.cost_usd),
+        provider=run.provider,
+        model=run.model,
+    )
+    await run_log.emit(ended)
     await run_log.close()
     return True
 
@@ -184,7 +197,15 @@ def _parked_turn(run_id: UUID) -> tuple[Run, Turn]:
         raise Conflict("This run does not wait for anything.")
     request = with_results(request_from_json(run.parked), records.parked_results(run))
     # People were asked in their own time: nobody needs to be listening now.
-    return run, _turn(run, run.agent, request, is_background=True)
+    turn = _turn(run, run.agent, request, is_background=True)
+    return run, replace(turn, before=_served(run), tried_before=run.tried.count())
+
+
+def _served(run: Run) -> Served:
+    """What a parked run's row says of the calls until then."""
+    used = Usage(run.input_tokens, run.output_tokens, run.cached_tokens, run.reasoning_tokens)
+    cost = run.cost_usd if run.attempts else Decimal(0)
+    return Served(run.provider, run.model, run.attempts, used, cost, run.time_to_first_token_s)
 
 
 def history_of(session: Session) -> list[ModelMessage]:

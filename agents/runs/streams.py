@@ -5,7 +5,7 @@ cursor is simply a `seq`. A process reads all the runs it follows with one block
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
@@ -41,6 +41,8 @@ class RunLog:
     def __init__(self, run_id: UUID, *, seq: int = 0) -> None:
         self.run_id = str(run_id)
         self.seq = seq
+        # News of what the run has used, written beside its events; None when there is none.
+        self.used: Callable[[], bytes | None] = lambda: None
         self._waiting: list[bytes] = []
         self._written = asyncio.Event()
         self._written.set()
@@ -61,7 +63,10 @@ class RunLog:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             seq = self.seq
-            await store().xadd(events_key(self.run_id), {"e": b"\n".join(batch)}, id=f"{seq}-0")
+            entry: dict[Any, Any] = {"e": b"\n".join(batch)}
+            if (used := self.used()) is not None:
+                entry["u"] = used
+            await store().xadd(events_key(self.run_id), entry, id=f"{seq}-0")
         self._written.set()
 
     async def flush(self) -> None:
@@ -86,6 +91,12 @@ async def recorded_events(run_id: UUID, after: int = 0) -> list[Recorded]:
     """Every event of the run later than `after` that the store still has."""
     found: Any = await store().xrange(events_key(run_id), min=f"({after}-0")
     return _events(found, after)
+
+
+async def used_of(run_id: UUID) -> bytes | None:
+    """The newest that the run's process told of what the run has used."""
+    found: Any = await store().xrange(events_key(run_id))
+    return next((fields[b"u"] for _, fields in reversed(found) if b"u" in fields), None)
 
 
 async def last_seq(run_id: UUID) -> int:
