@@ -7,7 +7,7 @@ from django.utils.text import Truncator
 from rest_framework import serializers
 
 from agents.fields import exact
-from agents.models import Agent, Maturity, Message, Run, Session
+from agents.models import Agent, Attempt, Maturity, Message, Run, Session
 from atom.ground.errors import BadRequest, TooLarge
 
 
@@ -96,6 +96,15 @@ class ChatIn(serializers.Serializer[Any]):
         return check_text(message, "message")
 
 
+def tokens_of(row: Run | Attempt) -> dict[str, int]:
+    return {
+        "input_tokens": row.input_tokens,
+        "output_tokens": row.output_tokens,
+        "cached_tokens": row.cached_tokens,
+        "reasoning_tokens": row.reasoning_tokens,
+    }
+
+
 class NewSession(serializers.Serializer[Any]):
     agent = serializers.CharField(max_length=60)
     title = serializers.CharField(max_length=120, allow_blank=True, default="")
@@ -122,6 +131,37 @@ class MessageOut(serializers.ModelSerializer[Message]):
     class Meta:
         model = Message
         fields = ["id", "role", "content", "parts", "is_complete", "run_id", "session_id", "created_at"]
+
+
+class AttemptOut(serializers.ModelSerializer[Attempt]):
+    """A candidate's turn in a run; `key_id` is None for the installation's own key."""
+
+    cost_usd = serializers.SerializerMethodField()
+    usage = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Attempt
+        fields = [
+            "provider",
+            "model",
+            "key_id",
+            "outcome",
+            "message",
+            "streamed",
+            "was_called",
+            "started_at",
+            "duration_s",
+            "time_to_first_token_s",
+            "usage",
+            "cost_usd",
+        ]
+
+    def get_cost_usd(self, attempt: Attempt) -> str | None:
+        return None if attempt.cost_usd is None else exact(attempt.cost_usd)
+
+    def get_usage(self, attempt: Attempt) -> dict[str, int] | None:
+        """None where the provider said nothing of tokens."""
+        return tokens_of(attempt) if attempt.has_usage else None
 
 
 class RunOut(serializers.ModelSerializer[Run]):
@@ -153,12 +193,16 @@ class RunOut(serializers.ModelSerializer[Run]):
         return None if run.cost_usd is None else exact(run.cost_usd)
 
     def get_usage(self, run: Run) -> dict[str, int]:
-        return {
-            "input_tokens": run.input_tokens,
-            "output_tokens": run.output_tokens,
-            "cached_tokens": run.cached_tokens,
-            "reasoning_tokens": run.reasoning_tokens,
-        }
+        return tokens_of(run)
 
     def get_error(self, run: Run) -> dict[str, str] | None:
         return {"code": run.error_code, "message": run.error_message} if run.error_code else None
+
+
+class OneRunOut(RunOut):
+    """A run by itself also tells whom it tried, in order, and why each did not answer."""
+
+    tried = AttemptOut(many=True, read_only=True)
+
+    class Meta(RunOut.Meta):
+        fields = [*RunOut.Meta.fields, "tried"]

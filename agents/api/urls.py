@@ -1,6 +1,6 @@
 from django.urls import path
 
-from agents.api import chat, views
+from agents.api import chat, usage, views
 from agents.models import AgentStatus
 
 urlpatterns = [
@@ -17,4 +17,5 @@ urlpatterns = [
     path("runs/<uuid:run_id>/", views.OneRun.as_view()),
     path("runs/<uuid:run_id>/events/", chat.run_events),
     path("runs/<uuid:run_id>/cancel/", views.CancelRun.as_view()),
+    path("usage/", usage.Usage.as_view()),
 ]

@@ -16,6 +16,7 @@ from agents.api.serializers import (
     MessageOut,
     NewAgent,
     NewSession,
+    OneRunOut,
     Reason,
     RunOut,
     SessionOut,
@@ -130,7 +131,7 @@ class OneRun(APIView):
     scope = Scope.CHAT
 
     def get(self, request: Request, run_id: UUID) -> Response:
-        return Response(RunOut(queries.get_run(who(request), run_id)).data)
+        return Response(OneRunOut(queries.get_run(who(request), run_id)).data)
 
 
 class CancelRun(APIView):
@@ -141,4 +142,4 @@ class CancelRun(APIView):
     def post(self, request: Request, run_id: UUID) -> Response:
         run = queries.get_run(who(request), run_id)
         async_to_sync(cancel_run)(run)
-        return Response(RunOut(queries.get_run(who(request), run_id)).data, status=202)
+        return Response(OneRunOut(queries.get_run(who(request), run_id)).data, status=202)

@@ -177,7 +177,7 @@ class _Answer:
         elif kind in _ENDS:
             self._end(chunk["response"])
         elif chunk.get("response"):
-            # Some servers of this wire count along.
+            # A server may count along; OpenAI itself counts at the end only.
             self._count(chunk["response"])
         elif kind == "error":
             raise self._error(chunk.get("error") or chunk)
