@@ -23,6 +23,7 @@ from agents.tools.http import check_tool_url
 from atom.ground.admin import WorkspaceAdmin, button, column
 from atom.ground.display import count, data_html, moment_html, money, seconds, share_html
 from atom.ground.errors import AtomError
+from llm.attempts import LEFT, SUCCEEDED
 
 MATURITY_LABELS = {
     Maturity.STUDENT: "",
@@ -42,6 +43,8 @@ RUN_LABELS = {
     RunStatus.INTERRUPTED: "warning",
     RunStatus.TERMINATED: "danger",
 }
+
+ATTEMPT_LABELS = {SUCCEEDED: "success", LEFT: "warning"}
 
 
 def _first_error(errors: Any) -> str:
@@ -305,6 +308,7 @@ class RunAdmin(WorkspaceAdmin):
             "thread": thread_of(run.messages.order_by("created_at"), [run]),
             "facts": self._facts(run),
             "status_label": RUN_LABELS[RunStatus(run.status)],
+            "tried": [(one, ATTEMPT_LABELS.get(one.outcome, "danger")) for one in run.tried.all()],
             "timeline": [(event, data_html(event.data)) for event in queries.events_of(run)],
         }
         return super().render_change_form(request, {**context, **extra}, *args, **kwargs)

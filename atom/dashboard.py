@@ -133,6 +133,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     top = [_link("Today", "dashboard", reverse("admin:index"), exact=True, request=request)]
     if Scope.CHAT in principal.scopes:
         top.append(_link("Playground", "forum", reverse("playground"), request=request))
+        top.append(_link("Usage", "payments", reverse("usage"), request=request))
     if admin.site.get_model_admin(Approval).has_view_permission(request):
         inbox = _link("Inbox", "inbox", reverse("admin:governance_approval_changelist"), request=request)
         if waiting := pending_of(principal).count():

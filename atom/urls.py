@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from agents.playground import playground
+from agents.usage_page import usage_page
 from atom import views
 
 handler404 = "atom.ground.api.errors.not_found"
@@ -15,6 +16,7 @@ urlpatterns = [
     path("readyz", views.readyz),
     path("health", views.health),
     path("admin/playground/", admin.site.admin_view(playground), name="playground"),
+    path("admin/usage/", admin.site.admin_view(usage_page), name="usage"),
     path("admin/", admin.site.urls),
     path("api/", include("atom.ground.api.urls")),
     path("api/", include("llm.api.urls")),
