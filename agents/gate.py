@@ -4,6 +4,7 @@
 """
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from typing import Any, Protocol
@@ -12,6 +13,10 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.utils.module_loading import import_string
+
+from atom.ground.errors import Unavailable
+from llm.errors import LLMError
+from llm.spending import Hold
 
 log = structlog.get_logger(__name__)
 
@@ -69,6 +74,17 @@ class Answer:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """Whose call is about to cost money."""
+
+    workspace_id: UUID
+    agent_id: UUID
+    run_id: UUID
+    token_id: UUID | None = None
+    session_id: UUID | None = None
+
+
 class Gate(Protocol):
     async def judge(self, action: Action) -> Verdict:
         """May this action happen? Stored with its inputs; ASK comes with an approval."""
@@ -76,6 +92,10 @@ class Gate(Protocol):
 
     async def take(self, approval_id: UUID) -> Answer:
         """Claim an approved action for its one execution, by the client that waits for it."""
+        ...
+
+    async def reserve(self, spender: Spender, model: str, estimate_usd: Decimal) -> Hold | None:
+        """May this be spent? Set aside until the hold is settled; None where no budget counts. Raises OverBudget."""
         ...
 
 
@@ -98,3 +118,24 @@ async def judge(action: Action) -> Verdict:
             4,
             rule="gate-error",
         )
+
+
+async def reserve(spender: Spender, model: str, estimate_usd: Decimal) -> Hold | None:
+    """Set money aside; a gate that fails lets nothing be spent. Raises OverBudget, or Unavailable."""
+    try:
+        return await gate().reserve(spender, model, estimate_usd)
+    except LLMError:
+        raise
+    except Exception as exc:
+        log.exception("gate_failed", action="spend", agent=str(spender.agent_id))
+        raise Unavailable("Budgets could not be looked at just now, so nothing was spent.") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """`llm.spending.Purse` for one run: the gate is asked before each of its calls."""
+
+    spender: Spender
+
+    async def reserve(self, model: str, estimate_usd: Decimal) -> Hold | None:
+        return await reserve(self.spender, model, estimate_usd)

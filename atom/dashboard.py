@@ -38,6 +38,7 @@ PAGES: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Governance",
         (
             ("governance.decision", "Decisions", "gavel"),
+            ("governance.budget", "Budgets", "savings"),
             ("feedback.feedback", "Feedback", "thumbs_up_down"),
             ("ground.auditentry", "Audit trail", "history"),
         ),

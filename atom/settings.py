@@ -241,6 +241,7 @@ CELERY_BEAT_SCHEDULE = {
     "interrupt-lost-runs": {"task": "agents.tasks.interrupt_lost_runs", "schedule": 5.0},
     "dispatch-approved": {"task": "governance.tasks.dispatch_approved", "schedule": 10.0},
     "expire-approvals": {"task": "governance.tasks.expire_approvals", "schedule": 60.0},
+    "rebuild-budgets": {"task": "governance.tasks.rebuild_budgets", "schedule": 300.0},
     "aggregate-feedback": {"task": "feedback.tasks.aggregate_feedback", "schedule": crontab(minute="*/5")},
 }
 

@@ -25,6 +25,7 @@ from atom.ground.admin import WorkspaceAdmin, principal_of
 from atom.ground.errors import AtomError, NotFound
 from atom.ground.models import Scope
 from governance import queries, services
+from governance.budgets import admin as budgets  # noqa: F401  # its page registers itself
 from governance.models import Approval, ApprovalStatus, Decision
 
 STATUS_COLOURS = {

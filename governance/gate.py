@@ -1,11 +1,14 @@
 """The gate that `settings.AGENT_GATE` names: how governance answers the questions of agents."""
 
+from decimal import Decimal
 from uuid import UUID
 
-from agents.gate import Action, Answer, Verdict
+from agents.gate import Action, Answer, Spender, Verdict
 from atom.ground.database import in_db
+from governance.budgets import spending
 from governance.judging import judge_action
 from governance.services import take
+from llm.spending import Hold
 
 
 class PolicyGate:
@@ -16,3 +19,6 @@ class PolicyGate:
 
     async def take(self, approval_id: UUID) -> Answer:
         return await in_db(take, approval_id)
+
+    async def reserve(self, spender: Spender, model: str, estimate_usd: Decimal) -> Hold | None:
+        return await spending.reserve(spender, model, estimate_usd)

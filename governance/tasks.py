@@ -5,6 +5,7 @@ from uuid import UUID
 from celery import shared_task
 
 from governance import execution
+from governance.budgets import ledger
 from governance.telling import tell_run
 
 
@@ -27,3 +28,8 @@ def dispatch_approved() -> int:
 @shared_task
 def expire_approvals() -> int:
     return execution.close_overdue()
+
+
+@shared_task
+def rebuild_budgets() -> int:
+    return ledger.rebuild()

@@ -23,6 +23,7 @@ from llm.failures import Failure
 from llm.messages import Deadlines, Request
 from llm.prices import cost_usd
 from llm.routing import Candidate
+from llm.spending import Hold
 from llm.wires import WHOLE, WIRES
 
 log = structlog.get_logger(__name__)
@@ -115,13 +116,21 @@ class Turn:
     """
 
     def __init__(
-        self, candidate: Candidate, permit: Permit | None, workspace_id: UUID, *, streamed: bool, was_resting: bool
+        self,
+        candidate: Candidate,
+        permit: Permit | None,
+        hold: Hold | None,
+        workspace_id: UUID,
+        *,
+        streamed: bool,
+        was_resting: bool,
     ) -> None:
         self.candidate = candidate
         self.streamed = streamed
         self.meter = Meter()
         self.error: LLMError | None = None
         self._permit = permit
+        self._hold = hold
         self._workspace_id = workspace_id
         self._was_resting = was_resting
         self._watch = metrics.Watch()
@@ -172,8 +181,12 @@ class Turn:
         )
 
     async def settle(self) -> None:
-        """Tell the breaker, the metrics and the key."""
-        await asyncio.gather(self._judge(), self._count(), self._care_for_key())
+        """Tell the breaker, the purse, the metrics and the key."""
+        await asyncio.gather(self._judge(), self._pay(), self._count(), self._care_for_key())
+
+    async def _pay(self) -> None:
+        if self._hold is not None:
+            await self._hold.settle(self.cost_usd or Decimal(0))
 
     async def _judge(self) -> None:
         if self._permit is None:

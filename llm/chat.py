@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from decimal import Decimal
 from uuid import UUID
 
 import structlog
@@ -10,7 +11,7 @@ from django.conf import settings
 
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
-from llm import breaker, catalog, cooldown, keyring, retries, routing
+from llm import breaker, catalog, cooldown, keyring, retries, routing, spending
 from llm.attempts import Attempt, Turn, ask, circuit_of, passed_over, probe_s
 from llm.catalog import Catalog
 from llm.cooldown import Rest
@@ -20,6 +21,7 @@ from llm.failures import Failure, summed_up
 from llm.keyring import OpenKey
 from llm.messages import Request
 from llm.routing import Candidate
+from llm.spending import Hold, Purse
 
 log = structlog.get_logger(__name__)
 
@@ -34,16 +36,19 @@ class Call:
 
     Without `models` it is `request.model` alone, as the caller named it, and nobody else. Once events flow,
     `provider` and `model` say who serves. `attempts` counts the upstream calls made; `tried` says how each
-    candidate's turn ended, also of those that were passed over.
+    candidate's turn ended, also of those that were passed over. `purse` is asked before each call that costs money.
     """
 
-    def __init__(self, *, workspace_id: UUID, request: Request, models: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, workspace_id: UUID, request: Request, models: Sequence[str] = (), purse: Purse | None = None
+    ) -> None:
         self.provider = ""
         self.model = ""
         self.attempts = 0
         self.tried: list[Attempt] = []
         self._workspace_id = workspace_id
         self._request = request
+        self._purse = purse
         self._models = tuple(models) or (request.model,)
         self._order: list[Candidate] = []
         # Those of the order whose keys rest by our own guess: they come last.
@@ -155,9 +160,15 @@ class Call:
         is_again = upstream in self._asked and not isinstance(self._asked[upstream], KEYS_OWN)
         if is_again and not retries.may_repeat(upstream):
             raise BreakerOpen(f"{candidate.provider} fails too often to be asked again.")
-        permit = await breaker.admit(
-            circuit_of(self._workspace_id, candidate), probe_s=probe_s(limits), only_closed=not streamed
-        )
+        hold = await self._reserve(candidate, request)
+        try:
+            permit = await breaker.admit(
+                circuit_of(self._workspace_id, candidate), probe_s=probe_s(limits), only_closed=not streamed
+            )
+        except LLMError:
+            if hold is not None:
+                await hold.settle(Decimal(0))
+            raise
         if is_again:
             retries.take_out(upstream)
         else:
@@ -168,7 +179,7 @@ class Call:
         self.attempts += 1
         self._asked[upstream] = None
         self._turn = turn = Turn(
-            candidate, permit, self._workspace_id, streamed=streamed, was_resting=candidate in self._resting
+            candidate, permit, hold, self._workspace_id, streamed=streamed, was_resting=candidate in self._resting
         )
         try:
             async with aclosing(ask(turn, request, left_s=self._left_s(), tried=self.tried)) as answer:
@@ -179,6 +190,14 @@ class Call:
             raise
         finally:
             self._turn = None
+
+    async def _reserve(self, candidate: Candidate, request: Request) -> Hold | None:
+        """Money for the call, when it costs any. What a model without a price will cost nobody can set aside."""
+        if self._purse is None:
+            return None
+        provider, model = candidate.provider, candidate.model
+        estimate = spending.estimate_usd(provider, model, request, workspace_id=self._workspace_id)
+        return None if estimate == 0 else await self._purse.reserve(f"{provider}/{model}", estimate or Decimal(0))
 
     def _left_s(self) -> float:
         return self._end - asyncio.get_running_loop().time()

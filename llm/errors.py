@@ -2,6 +2,7 @@
 
 LLMError (502)
 ├── NoProvider (503)           nothing usable is configured
+├── OverBudget (402)          nothing is left to spend on a model that costs money
 ├── BreakerOpen (503)          failed too often just now, and is not called
 ├── ConnectFailed (502)        no connection
 ├── TimedOut (504)             connect, first byte, between chunks, or the whole
@@ -32,6 +33,14 @@ class NoProvider(LLMError):
 class BreakerOpen(LLMError):
     code = "provider_unavailable"
     status = 503
+
+
+class OverBudget(LLMError):
+    """Another candidate may be free."""
+
+    code = "budget_exceeded"
+    type = "budget_error"
+    status = 402
 
 
 class ConnectFailed(LLMError):

@@ -82,6 +82,18 @@ class Turn:
     # Of a run that was parked: what stands in its row already.
     before: Served = field(default_factory=Served)
     tried_before: int = 0
+    token_id: UUID | None = None
+    session_id: UUID | None = None
+
+    @property
+    def spender(self) -> gate.Spender:
+        return gate.Spender(
+            workspace_id=self.workspace_id,
+            agent_id=self.agent_id,
+            run_id=self.run_id,
+            token_id=self.token_id,
+            session_id=self.session_id,
+        )
 
 
 class Parked(Exception):  # not an error: the run waits in the database
@@ -171,7 +183,12 @@ class Runner:
 
     async def _ask_model(self) -> list[ModelToolCall]:
         """Stream one answer to the listeners; its tool calls are kept back for judging."""
-        call = Call(workspace_id=self.turn.workspace_id, request=self._request, models=self.turn.models)
+        call = Call(
+            workspace_id=self.turn.workspace_id,
+            request=self._request,
+            models=self.turn.models,
+            purse=gate.Purse(self.turn.spender),
+        )
         self._call = call
         calls: list[ModelToolCall] = []
         before = self.served.attempts

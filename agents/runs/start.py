@@ -178,6 +178,8 @@ def _turn(run: Run, agent: Agent, request: Request, *, is_background: bool) -> T
         workspace_id=run.workspace_id,
         agent_id=agent.id,
         user_id=run.user_id,
+        token_id=run.token_id,
+        session_id=run.session_id,
         request=request,
         own_tools=_own_tools(agent),
         models=_models(agent, request.model),

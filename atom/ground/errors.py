@@ -3,7 +3,6 @@
     AtomError
     ├── BadRequest (400) ── MissingUserMessage
     ├── NotAuthenticated (401)
-    ├── BudgetExceeded (402)
     ├── Forbidden (403) ── BlockedByPolicy
     ├── NotFound (404) ── ModelNotFound
     ├── Conflict (409) ── AlreadyDecided, AgentPaused, SessionBusy
@@ -70,12 +69,6 @@ class NotAuthenticated(AtomError):
 
     def __init__(self) -> None:
         super().__init__("Authentication is missing or not valid. Send `Authorization: Bearer sk-atom-…`.")
-
-
-class BudgetExceeded(AtomError):
-    code = "budget_exceeded"
-    type = "budget_error"
-    status = 402
 
 
 class Forbidden(AtomError):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from governance.api import views
+from governance.api import budgets, views
 
 urlpatterns = [
     path("actions/", views.Actions.as_view()),
@@ -10,4 +10,6 @@ urlpatterns = [
     path("approvals/<uuid:approval_id>/approve/", views.Approve.as_view()),
     path("approvals/<uuid:approval_id>/reject/", views.Reject.as_view()),
     path("approvals/<uuid:approval_id>/cancel/", views.Cancel.as_view()),
+    path("budgets/", budgets.Budgets.as_view()),
+    path("budgets/<uuid:budget_id>/", budgets.OneBudget.as_view()),
 ]

@@ -1,6 +1,7 @@
 """What governance keeps: one module a subject, all under one name."""
 
 from governance.models.approvals import CLOSED_STATUSES, EXPIRES_AFTER, Approval, ApprovalStatus, Priority
+from governance.models.budgets import Budget, BudgetScope, Period
 from governance.models.decisions import DECISION_CHOICES, Decision, Outcome
 
 __all__ = [
@@ -9,7 +10,10 @@ __all__ = [
     "EXPIRES_AFTER",
     "Approval",
     "ApprovalStatus",
+    "Budget",
+    "BudgetScope",
     "Decision",
     "Outcome",
+    "Period",
     "Priority",
 ]

@@ -1,0 +1,127 @@
+"""`/api/budgets/`: how much may be spent, and how much has been."""
+
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agents import queries as agents
+from atom.ground import queries as ground
+from atom.ground.api.authentication import who
+from atom.ground.principal import Principal
+from governance.budgets import queries, services
+from governance.budgets.queries import Spending
+from governance.models import Budget, BudgetScope, Period
+
+MOST_USD = 1_000_000
+
+
+class LimitField(serializers.DecimalField):
+    """US dollars: `"0.02"`, or a number; not negative, not infinite."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(max_digits=16, decimal_places=9, min_value=Decimal(0), max_value=Decimal(MOST_USD), **given)
+
+
+class NewBudget(serializers.Serializer[Any]):
+    scope = serializers.ChoiceField(choices=BudgetScope.choices)
+    period = serializers.ChoiceField(choices=Period.choices)
+    limit_usd = LimitField()
+    hard = serializers.BooleanField(required=False, default=True)
+    agent = serializers.CharField(required=False, allow_null=True, max_length=60)
+    token = serializers.UUIDField(required=False, allow_null=True)
+    session = serializers.UUIDField(required=False, allow_null=True)
+
+
+class BudgetChange(serializers.Serializer[Any]):
+    limit_usd = LimitField(required=False)
+    hard = serializers.BooleanField(required=False)
+
+
+class BudgetOut(serializers.ModelSerializer[Budget]):
+    hard = serializers.BooleanField(source="is_hard")
+    agent = serializers.CharField(source="agent.slug", default=None)
+    token = serializers.UUIDField(source="token_id")
+    session = serializers.UUIDField(source="session_id")
+    limit_usd = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Budget
+        fields = ["id", "scope", "agent", "token", "session", "period", "limit_usd", "hard", "created_at"]
+
+    def get_limit_usd(self, budget: Budget) -> str:
+        return plain(budget.limit_usd)
+
+    def to_representation(self, instance: Budget) -> dict[str, Any]:
+        spending: Spending = queries.spending_of(instance)
+        return {
+            **super().to_representation(instance),
+            "spent_usd": plain(spending.spent_usd),
+            "reserved_usd": plain(spending.reserved_usd),
+            "resets_at": spending.resets_at,
+        }
+
+
+def plain(amount: Decimal) -> str:
+    """A decimal as people write it: no exponent, no zeros at the end."""
+    return f"{amount.normalize():f}" if amount else "0"
+
+
+class Budgets(generics.ListAPIView[Budget]):
+    """The workspace's budgets; make one."""
+
+    scope = "admin"
+    serializer_class = BudgetOut
+
+    def get_queryset(self) -> QuerySet[Budget]:
+        return queries.budgets_of(who(self.request))
+
+    def post(self, request: Request) -> Response:
+        data = NewBudget(data=request.data)
+        data.is_valid(raise_exception=True)
+        wanted = data.validated_data
+        made = services.create_budget(
+            principal=who(request),
+            scope=wanted["scope"],
+            period=wanted["period"],
+            limit_usd=wanted["limit_usd"],
+            is_hard=wanted["hard"],
+            **_targets(who(request), wanted),
+        )
+        return Response(BudgetOut(made).data, status=201)
+
+
+class OneBudget(APIView):
+    scope = "admin"
+
+    def get(self, request: Request, budget_id: UUID) -> Response:
+        return Response(BudgetOut(queries.get_budget(who(request), budget_id)).data)
+
+    def patch(self, request: Request, budget_id: UUID) -> Response:
+        data = BudgetChange(data=request.data)
+        data.is_valid(raise_exception=True)
+        budget = queries.get_budget(who(request), budget_id)
+        given = data.validated_data
+        changed = services.change_budget(
+            budget=budget, principal=who(request), limit_usd=given.get("limit_usd"), is_hard=given.get("hard")
+        )
+        return Response(BudgetOut(changed).data)
+
+    def delete(self, request: Request, budget_id: UUID) -> Response:
+        services.delete_budget(budget=queries.get_budget(who(request), budget_id), principal=who(request))
+        return Response(status=204)
+
+
+def _targets(principal: Principal, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The rows that the request names, each of the principal's own workspace."""
+    agent, token, session = wanted.get("agent"), wanted.get("token"), wanted.get("session")
+    return {
+        "agent": agents.get_agent(principal, agent) if agent else None,
+        "token": ground.get_token(principal, token) if token else None,
+        "session": agents.get_session(principal, session) if session else None,
+    }

@@ -1,0 +1,1 @@
+"""Budgets: spend is reserved before a call and settled after it."""
