@@ -156,7 +156,7 @@ async def settle(
 ) -> list[int]:
     """Let the hold go and count what the call cost; gives the places of the counters that this used up."""
     script = client.register_script(_SETTLE)
-    args = [hold, cost, model, *(counter.limit for counter in counters)]
+    args: list[Any] = [hold, cost, model, *(counter.limit for counter in counters)]
     return [int(place) for place in await script(keys=_keys(counters), args=args)]
 
 

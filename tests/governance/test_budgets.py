@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -174,7 +174,7 @@ class TestCounting:
         with pytest.raises(OverBudget) as refused:
             spend(spender_in(workspace), "0.001")
         assert "0.02 USD a day for the workspace is used up" in refused.value.message
-        assert str(refused.value.details["budget_id"]) == budget["id"]
+        assert refused.value.body()["error"]["details"]["budget_id"] == UUID(budget["id"])
 
     def test_a_used_up_budget_is_in_the_audit_trail_once(self, owner: APIClient, workspace: Workspace) -> None:
         made(owner)
