@@ -13,6 +13,7 @@ from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
 from llm import breaker, catalog, cooldown, keyring, retries, routing, spending
 from llm.attempts import Attempt, Turn, ask, circuit_of, passed_over, probe_s
+from llm.breaker import Permit
 from llm.catalog import Catalog
 from llm.cooldown import Rest
 from llm.errors import BreakerOpen, KeyRefused, LLMError, NoProvider, RateLimited, TimedOut
@@ -55,7 +56,7 @@ class Call:
         self._resting: list[Candidate] = []
         self._failures: list[Failure] = []
         # Upstreams asked in this call, with what they failed with last.
-        self._asked: dict[object, LLMError | None] = {}
+        self._asked: dict[str, LLMError | None] = {}
         self._is_repeated = False
         self._turn: Turn | None = None
         self._end = 0.0
@@ -155,24 +156,14 @@ class Call:
         limits = candidate.endpoint.deadlines
         if self._left_s() <= LEAST_S:
             raise TimedOut(f"{candidate.provider} was not asked any more: {limits.total_s:g} s had passed.")
-        upstream = (self._workspace_id, candidate.provider, candidate.endpoint.base_url)
-        # After a key's own refusal, the next key is no repetition of the same.
-        is_again = upstream in self._asked and not isinstance(self._asked[upstream], KEYS_OWN)
-        if is_again and not retries.may_repeat(upstream):
-            raise BreakerOpen(f"{candidate.provider} fails too often to be asked again.")
+        upstream = self._upstream_of(candidate)
         hold = await self._reserve(candidate, request)
         try:
-            permit = await breaker.admit(
-                circuit_of(self._workspace_id, candidate), probe_s=probe_s(limits), only_closed=not streamed
-            )
+            permit = await self._admitted(candidate, streamed=streamed)
         except LLMError:
             if hold is not None:
                 await hold.settle(Decimal(0))
             raise
-        if is_again:
-            retries.take_out(upstream)
-        else:
-            retries.pay_in(upstream)
         self._is_repeated = not streamed
         keyring.take_turn(candidate.key_id)
         self.provider, self.model = candidate.provider, candidate.model
@@ -198,6 +189,32 @@ class Call:
         provider, model = candidate.provider, candidate.model
         estimate = spending.estimate_usd(provider, model, request, workspace_id=self._workspace_id)
         return None if estimate == 0 else await self._purse.reserve(f"{provider}/{model}", estimate or Decimal(0))
+
+    async def _admitted(self, candidate: Candidate, *, streamed: bool) -> Permit | None:
+        """Leave of the budget of repetitions and of the breaker for one call, paid for; or BreakerOpen."""
+        upstream = self._upstream_of(candidate)
+        # After a key's own refusal, the next key is no repetition of the same.
+        is_again = upstream in self._asked and not isinstance(self._asked[upstream], KEYS_OWN)
+        if is_again and not await retries.take_out(upstream):
+            raise BreakerOpen(f"{candidate.provider} fails too often to be asked again.")
+        try:
+            permit = await breaker.admit(
+                circuit_of(self._workspace_id, candidate),
+                probe_s=probe_s(candidate.endpoint.deadlines),
+                only_closed=not streamed,
+            )
+        except BreakerOpen:
+            if is_again:
+                retries.pay_in(upstream, retries.PRICE)
+            raise
+        if not is_again:
+            retries.pay_in(upstream)
+        return permit
+
+    def _upstream_of(self, candidate: Candidate) -> str:
+        """Whose patience is tried by a call; behind the environment's key all workspaces meet the same upstream."""
+        owner = circuit_of(self._workspace_id, candidate).owner
+        return f"{owner}:{candidate.provider}:{candidate.endpoint.base_url}"
 
     def _left_s(self) -> float:
         return self._end - asyncio.get_running_loop().time()
