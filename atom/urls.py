@@ -15,6 +15,7 @@ urlpatterns = [
     path("healthz", views.healthz),
     path("readyz", views.readyz),
     path("health", views.health),
+    path("metrics", views.metrics),
     path("admin/playground/", admin.site.admin_view(playground), name="playground"),
     path("admin/usage/", admin.site.admin_view(usage_page), name="usage"),
     path("admin/", admin.site.urls),

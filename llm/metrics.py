@@ -1,13 +1,14 @@
 """How providers fare: counts, tokens, cost and latencies of each workspace, in constant memory, for all processes.
 
-The store keeps a hash for each slot of time: 10 s slots for the last quarter of an hour, 5 min slots for a day.
+The store keeps a hash for each slot of time: 10 s slots for the last quarter of an hour, 5 min slots for a day; and
+one that counts on for as long as the workspace calls anybody at all.
 Latencies go into buckets on a logarithmic scale, so a percentile is exact to a tenth of its value.
 """
 
 import math
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -25,6 +26,8 @@ Series: TypeAlias = Literal["ttft", "total", "gap"]
 FINE = (10, 900)
 COARSE = (300, 86_400)
 MAX_WINDOW_S = COARSE[1]
+# Counts that only grow are forgotten after this long without a call.
+EVER_S = 90 * 86_400
 DEFAULT_WINDOW_S = 3600
 # Each bucket's upper end is this much above its lower one; the first ends at 1 ms, the last lies beyond 2 hours.
 GROWTH = 1.1
@@ -157,8 +160,8 @@ async def record(
     if watch.first_s is not None:
         figures[f"ttft.{bucket_of(watch.first_s)}"] = 1
     now = int(time.time())
-    slots = [_slot(workspace_id, size, now) for size, _ in (FINE, COARSE)]
-    lives = [kept + size for size, kept in (FINE, COARSE)]
+    slots = [*(_slot(workspace_id, size, now) for size, _ in (FINE, COARSE)), _ever(workspace_id)]
+    lives = [*(kept + size for size, kept in (FINE, COARSE)), EVER_S]
     pairs = [part for name, value in figures.items() if value for part in (name, value)]
     await run_script(_RECORD, slots, [MOST_FIELDS, *lives, provider, model, OTHER_MODEL, *pairs])
 
@@ -168,14 +171,13 @@ async def figures_of(workspace_id: UUID, *, window_s: int = DEFAULT_WINDOW_S) ->
     size, _ = FINE if window_s <= FINE[1] else COARSE
     now = int(time.time())
     slots = [_slot(workspace_id, size, at) for at in _slot_times(now, window_s, size)]
-    found: dict[str, dict[str, Figures]] = {}
-    for kept in await asked(lambda client: _read(client, slots)) or ():
-        for name, value in kept.items():
-            # A model's name may hold anything; the others have no line breaks.
-            provider, _, rest = name.decode().partition("\n")
-            model, _, what = rest.rpartition("\n")
-            found.setdefault(provider, {}).setdefault(model, Figures()).add(what, int(value))
-    return found
+    return _summed(await asked(lambda client: _read(client, slots)) or ())
+
+
+async def figures_ever(workspace_ids: Sequence[UUID]) -> list[dict[str, dict[str, Figures]]]:
+    """For each workspace its provider → model → figures, counted since it began; empty while the store is away."""
+    kept = await asked(lambda client: _read(client, [_ever(one) for one in workspace_ids]))
+    return [_summed([slot]) for slot in kept or ({} for _ in workspace_ids)]
 
 
 def together(figures: Iterable[Figures]) -> Figures:
@@ -185,7 +187,18 @@ def together(figures: Iterable[Figures]) -> Figures:
     return whole
 
 
-async def _read(client: redis.asyncio.Redis, slots: list[str]) -> list[dict[bytes, bytes]]:
+def _summed(slots: Iterable[dict[bytes, bytes]]) -> dict[str, dict[str, Figures]]:
+    found: dict[str, dict[str, Figures]] = {}
+    for slot in slots:
+        for name, value in slot.items():
+            # A model's name may hold anything; the others have no line breaks.
+            provider, _, rest = name.decode().partition("\n")
+            model, _, what = rest.rpartition("\n")
+            found.setdefault(provider, {}).setdefault(model, Figures()).add(what, int(value))
+    return found
+
+
+async def _read(client: redis.asyncio.Redis, slots: Sequence[str]) -> list[dict[bytes, bytes]]:
     pipeline = client.pipeline(transaction=False)
     for slot in slots:
         pipeline.hgetall(slot)
@@ -199,3 +212,7 @@ def _slot_times(now: int, window_s: int, size: int) -> Iterator[int]:
 
 def _slot(workspace_id: UUID, size: int, at: int) -> str:
     return f"atom:metrics:{workspace_id}:{size}:{at // size}"
+
+
+def _ever(workspace_id: UUID) -> str:
+    return f"atom:metrics:{workspace_id}:ever"

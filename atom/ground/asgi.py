@@ -24,7 +24,9 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 # Doors that take tokens only and answer under load: they run without Django's middleware.
 HOT_PREFIXES = ("/v1/", "/message", "/messages", "/status", "/events", "/agent/")
-HOT_PATHS = re.compile(r"/(healthz|readyz|health|api/agents/[^/]+/chat/|api/runs/[^/]+/events/)")
+HOT_PATHS = re.compile(r"/(healthz|readyz|health|metrics|api/agents/[^/]+/chat/|api/runs/[^/]+/events/)")
+# What proxies add besides `X-Forwarded-…`.
+PROXY_HEADERS = (b"forwarded", b"via", b"x-real-ip")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -116,7 +118,10 @@ class BodyLimit:
 
 
 class TrustedProxies:
-    """Believe `X-Forwarded-For` and `-Proto` from `ATOM_TRUSTED_PROXIES` only; from anybody else they are dropped."""
+    """Believe `X-Forwarded-For` and `-Proto` from `ATOM_TRUSTED_PROXIES` only; from anybody else they are dropped.
+
+    `is_forwarded` in the scope says whether a request names a proxy, trusted or not.
+    """
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -125,7 +130,8 @@ class TrustedProxies:
         peer = (scope.get("client") or ("",))[0]
         forwarded_for, proto = header(scope, b"x-forwarded-for"), header(scope, b"x-forwarded-proto")
         kept = [(name, value) for name, value in scope["headers"] if not name.startswith(b"x-forwarded-")]
-        scope = {**scope, "headers": kept}
+        is_forwarded = len(kept) < len(scope["headers"]) or any(header(scope, name) for name in PROXY_HEADERS)
+        scope = {**scope, "headers": kept, "is_forwarded": is_forwarded}
         if peer in settings.ATOM_TRUSTED_PROXIES:
             if forwarded_for:
                 scope["client"] = (forwarded_for.split(b",")[-1].strip().decode("latin-1"), 0)

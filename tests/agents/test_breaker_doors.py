@@ -1,11 +1,13 @@
 """The circuit breaker as clients of `/v1` meet it, and whose breaker it is."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from aiohttp import web
 from pytest_django import Settings
 
 from agents.models import Agent
@@ -14,6 +16,7 @@ from atom.ground.principal import Principal
 from llm.services import create_key
 from tests.events import bearer
 from tests.simulators.openai import OpenAISimulator
+from tests.simulators.scripts import Script, Seen
 
 MakeAgent = Callable[..., Agent]
 TokenOf = Callable[[Principal], str]
@@ -91,22 +94,47 @@ def test_a_success_begins_the_count_again(
     assert state_of(http) == "closed"
 
 
+class Patient(OpenAISimulator):
+    """Answers a stream when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = threading.Event()
+
+    async def _write_chunks(self, response: web.StreamResponse, asked: Seen, script: Script) -> None:
+        await asyncio.to_thread(self.may_answer.wait, 60)
+        await super()._write_chunks(response, asked, script)
+
+
+@pytest.fixture
+def patient(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
+    with Patient() as simulator:
+        monkeypatch.setenv("OPENAI_BASE_URL", simulator.base_url)
+        yield simulator
+        simulator.may_answer.set()
+
+
 async def test_half_open_lets_one_of_a_hundred_calls_through_and_two_successes_close_it(
-    http: httpx.Client, no_fallback: None, openai_simulator: OpenAISimulator, settings: Settings
+    http: httpx.Client, no_fallback: None, patient: Patient, settings: Settings
 ) -> None:
     settings.ATOM_BREAKER_OPEN = 0.2
-    await asyncio.to_thread(fail, http, openai_simulator, 5)
+    await asyncio.to_thread(fail, http, patient, 5)
     await asyncio.sleep(0.3)
-    openai_simulator.will_say("recovered", first_delay_s=4)
     async with httpx.AsyncClient(base_url=http.base_url, headers=http.headers, timeout=60, trust_env=False) as client:
 
-        async def status(_: int) -> int:
+        async def status() -> int:
             return (await client.post("/v1/chat/completions", json=question())).status_code
 
-        statuses = await asyncio.gather(*map(status, range(100)))
-        assert sorted(statuses) == [200] + [503] * 99
-        assert len(openai_simulator.requests) == 6
-        assert await status(101) == 200
+        asking = [asyncio.create_task(status()) for _ in range(100)]
+        statuses = []
+        for answered in asyncio.as_completed(asking):
+            statuses.append(await answered)
+            if len(statuses) == 99:
+                # All others have been sent away; now the probe may go on.
+                patient.may_answer.set()
+        assert statuses == [503] * 99 + [200]
+        assert len(patient.requests) == 6
+        assert await status() == 200
     assert await asyncio.to_thread(state_of, http) == "closed"
 
 
