@@ -271,7 +271,7 @@ def test_mallory_sees_nothing_of_it(api: API, alice: Principal, mallory: Princip
 def test_a_token_that_is_gone_leaves_what_it_cost(api: API, alice: Principal, make_agent: MakeAgent) -> None:
     laptop, _ = with_token(alice, "laptop")
     used(make_agent(), laptop)
-    AccessToken.objects.filter(pk=laptop.token_id).delete()
+    AccessToken.objects.filter(pk=str(laptop.token_id)).delete()
     [row] = rows(api(alice), "token")
     assert (row["token"], row["cost_usd"]) == (None, "0.1")
     assert Attempt.objects.count() == 1
