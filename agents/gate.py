@@ -49,7 +49,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gate decided, why, and by which rule."""
+    """What the gate decided, why, and by which rule. `is_error`: it could not be judged, which denies."""
 
     decision: Decision
     reason: str
@@ -59,6 +59,7 @@ class Verdict:
     policy_version: str = ""
     decision_id: UUID | None = None
     approval_id: UUID | None = None
+    is_error: bool = False
 
     @property
     def is_allowed(self) -> bool:
@@ -117,6 +118,7 @@ async def judge(action: Action) -> Verdict:
             "The action could not be judged because of an internal error.",
             4,
             rule="gate-error",
+            is_error=True,
         )
 
 

@@ -1,7 +1,8 @@
-"""Judging an action: the agent as it is now, the catalogue, the matrix; and the decision kept with its inputs."""
+"""Judging an action: the agent as it is now, the policy in force, the matrix; and the decision kept with its inputs."""
 
 import time
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -9,13 +10,15 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents import gate
-from agents.models import Agent, AgentStatus, Maturity
+from agents.models import Agent, AgentStatus, Maturity, Run
 from atom.ground import audit
 from atom.ground.errors import BadRequest, NotFound
 from governance.catalogue import Assessment, assess
 from governance.digest import digest
-from governance.matrix import POLICY_VERSION, Ruling, required_maturity, rule
+from governance.matrix import Ruling, required_maturity, rule
 from governance.models import EXPIRES_AFTER, Approval, Decision, Priority
+from governance.policies.active import POLICIES, ruling_of
+from governance.policies.facts import Facts, normal_action
 
 
 def binding_digest(*, agent_id: UUID, action: str, arguments: dict[str, Any], policy_version: str) -> str:
@@ -36,12 +39,15 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
     if agent is None:
         raise NotFound("There is no such agent.")
     assessment = assess(action.name)
-    ruling = _ruling(agent, action.name, assessment)
+    facts = _facts(action, agent, assessment)
+    ruling = _ruling(agent, action.name, assessment, facts)
     latency_us = (time.perf_counter_ns() - started) // 1000
-    decision = _keep(action, agent, assessment, ruling, latency_us)
+    decision = _keep(action, agent, assessment, facts, ruling=ruling, latency_us=latency_us)
     approval = None
     if ruling.decision == gate.Decision.ASK:
-        approval = _ask_people(action, decision, waits)
+        approval = _ask_people(action, decision, ruling, waits)
+    elif ruling.is_error:
+        _record(decision, agent, "action.not_judged", {})
     elif ruling.decision == gate.Decision.DENY:
         _record(decision, agent, "action.denied", {})
     return gate.Verdict(
@@ -50,9 +56,47 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
         complexity=assessment.complexity,
         required_maturity=ruling.required_maturity,
         rule=ruling.rule,
-        policy_version=POLICY_VERSION,
+        policy_version=ruling.policy_version,
         decision_id=decision.id,
         approval_id=approval.id if approval else None,
+        is_error=ruling.is_error,
+    )
+
+
+def judge_again(approval: Approval) -> Ruling:
+    """What is said today of an action that people were asked about: the agent and the policy may be others by now.
+
+    Nothing is stored: the decision that asked stays as it was.
+    """
+    asked = approval.decision
+    action = gate.Action(
+        workspace_id=approval.workspace_id,
+        agent_id=approval.agent_id,
+        name=approval.action,
+        arguments=approval.arguments,
+        run_id=approval.run_id,
+        context=asked.context,
+    )
+    agent = Agent.objects.get(pk=approval.agent_id)
+    assessment = assess(action.name)
+    return _ruling(agent, action.name, assessment, _facts(action, agent, assessment))
+
+
+def _facts(action: gate.Action, agent: Agent, assessment: Assessment) -> Facts:
+    session, cost = action.context.get("session"), action.context.get("cost")
+    if action.run_id is not None:
+        # What a run knows itself is not taken from anybody's word.
+        session, cost = Run.objects.values_list("session_id", "cost_usd").get(pk=action.run_id)
+    return Facts(
+        action=normal_action(action.name),
+        agent=agent.slug,
+        maturity=agent.maturity,
+        complexity=assessment.complexity,
+        hour=timezone.now().hour,
+        arguments=action.arguments,
+        context=action.context,
+        session=None if session is None else str(session),
+        cost=float(cost) if isinstance(cost, int | float | Decimal) and not isinstance(cost, bool) else None,
     )
 
 
@@ -67,9 +111,11 @@ def _waiting_time(priority: Priority, expires_in_s: float | None) -> timedelta:
     return timedelta(seconds=expires_in_s)
 
 
-def _ruling(agent: Agent, action: str, assessment: Assessment) -> Ruling:
+def _ruling(agent: Agent, action: str, assessment: Assessment, facts: Facts) -> Ruling:
     if agent.status == AgentStatus.ACTIVE:
-        return rule(Maturity(agent.maturity), action, assessment)
+        policy = POLICIES.get(agent.workspace_id).active
+        said = ruling_of(policy, facts) if policy else None
+        return said or rule(Maturity(agent.maturity), action, assessment)
     until = "until a person resumes it" if agent.status == AgentStatus.PAUSED else "any more"
     return Ruling(
         decision=gate.Decision.DENY,
@@ -79,7 +125,9 @@ def _ruling(agent: Agent, action: str, assessment: Assessment) -> Ruling:
     )
 
 
-def _keep(action: gate.Action, agent: Agent, assessment: Assessment, ruling: Ruling, latency_us: int) -> Decision:
+def _keep(
+    action: gate.Action, agent: Agent, assessment: Assessment, facts: Facts, *, ruling: Ruling, latency_us: int
+) -> Decision:
     return Decision.objects.create(
         workspace_id=action.workspace_id,
         agent=agent,
@@ -97,12 +145,29 @@ def _keep(action: gate.Action, agent: Agent, assessment: Assessment, ruling: Rul
         decision=ruling.decision,
         reason=ruling.reason,
         rule=ruling.rule,
-        policy_version=POLICY_VERSION,
+        policy_version=ruling.policy_version,
+        is_error=ruling.is_error,
+        session=facts.session or "",
+        cost_usd=facts.cost,
         latency_us=latency_us,
+        **_shadow(agent, action.name, assessment, facts),
     )
 
 
-def _ask_people(action: gate.Action, decision: Decision, waits: timedelta) -> Approval:
+def _shadow(agent: Agent, action: str, assessment: Assessment, facts: Facts) -> dict[str, str]:
+    """What the policy that judges without effect says, to be stored beside what happened."""
+    policy = POLICIES.get(agent.workspace_id).shadow
+    if policy is None:
+        return {}
+    ruling = ruling_of(policy, facts) or rule(Maturity(agent.maturity), action, assessment)
+    return {
+        "shadow_decision": ruling.decision,
+        "shadow_rule": f"error: {ruling.rule}"[:100] if ruling.is_error else ruling.rule,
+        "shadow_policy_version": policy.name,
+    }
+
+
+def _ask_people(action: gate.Action, decision: Decision, ruling: Ruling, waits: timedelta) -> Approval:
     approval = Approval.objects.create(
         workspace_id=action.workspace_id,
         agent=decision.agent,
@@ -116,6 +181,8 @@ def _ask_people(action: gate.Action, decision: Decision, waits: timedelta) -> Ap
             arguments=action.arguments,
             policy_version=decision.policy_version,
         ),
+        quorum=ruling.quorum,
+        four_eyes=ruling.four_eyes,
         expires_at=timezone.now() + waits,
         run_id=action.run_id,
         call_id=action.call_id,

@@ -26,12 +26,19 @@ WHO: dict[Maturity, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What the matrix says of one action, and the sentence for people."""
+    """What a policy or the matrix says of one action, and the sentence for people.
+
+    `is_error`: it could not be judged, which denies. `quorum` and `four_eyes` are about the approval, if it asks.
+    """
 
     decision: Decision
     required_maturity: Maturity
     rule: str
     reason: str
+    policy_version: str = POLICY_VERSION
+    quorum: int = 1
+    four_eyes: bool = False
+    is_error: bool = False
 
 
 def required_maturity(complexity: int) -> Maturity:

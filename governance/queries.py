@@ -19,7 +19,7 @@ def approvals_of(principal: Principal) -> QuerySet[Approval]:
     if not MAY_LOOK & principal.scopes:
         raise Forbidden("This needs the scope 'chat' or 'approve'.")
     rows = Approval.objects.filter(workspace_id=principal.workspace_id)
-    return rows.select_related("agent", "decision", "decided_by")
+    return rows.select_related("agent", "decision", "decided_by").prefetch_related("votes__user")
 
 
 def get_approval(principal: Principal, approval_id: UUID) -> Approval:

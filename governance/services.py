@@ -10,11 +10,13 @@ from django.utils import timezone
 from agents import gate
 from agents.models import Agent, AgentStatus, Run
 from atom.ground import audit
-from atom.ground.errors import AgentPaused, AlreadyDecided, Conflict
+from atom.ground.errors import AgentPaused, AlreadyDecided, Conflict, Forbidden
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from governance.execution import finish
-from governance.models import Approval, ApprovalStatus, Decision, Outcome
+from governance.judging import judge_again
+from governance.matrix import Ruling
+from governance.models import Approval, ApprovalStatus, ApprovalVote, Decision, Outcome
 from governance.tasks import execute_approved
 from governance.telling import AWAY, tell_waiting
 
@@ -23,13 +25,20 @@ log = structlog.get_logger(__name__)
 
 @transaction.atomic
 def approve(*, approval: Approval, principal: Principal, revision: int, note: str = "") -> Approval:
-    """Approve this revision, once. An action that Atom runs is queued after the commit.
+    """Approve this revision, once; under a quorum this is one vote, and the last one approves.
 
-    Raises Forbidden, AlreadyDecided (also for an old revision and after the expiry), AgentPaused, or Conflict when
-    the run that asked has ended; the approval then stays as it is.
+    An action that Atom runs is queued after the commit. Raises Forbidden (also under four eyes for whoever caused it),
+    AlreadyDecided (also for an old revision and after the expiry), AgentPaused, or Conflict: a second vote, a run that
+    has ended, or what the agent may not do any more. The approval then stays as it is.
     """
     principal.require(Scope.APPROVE)
+    # Votes are counted one after the other, so that two last ones do not both wait for another.
+    approval = Approval.objects.select_for_update().select_related("decision").get(pk=approval.pk)
+    if approval.current_status != ApprovalStatus.PENDING or approval.revision != revision:
+        raise AlreadyDecided(_why_not(approval.pk))
     _check_wanted(approval)
+    if not _vote(approval, principal, judge_again(approval), note):
+        return _whole(approval.pk)
     decided = _decide(approval, principal, revision, ApprovalStatus.APPROVED, note)
     follow = _queue if approval.is_run_by_atom else tell_waiting
     transaction.on_commit(lambda: follow(approval.pk))
@@ -55,6 +64,38 @@ def cancel(*, approval: Approval, principal: Principal, revision: int, note: str
     return decided
 
 
+def _vote(approval: Approval, principal: Principal, now: Ruling, note: str) -> bool:
+    """Count this person's yes; True when it completes the quorum.
+
+    The demands are those of the question and of the policy now in force, whichever are stricter.
+    """
+    if now.decision == gate.Decision.DENY:
+        raise Conflict(f"This may not happen any more. {now.reason}")
+    if (approval.four_eyes or now.four_eyes) and approval.requested_by_id == principal.user_id:
+        raise Forbidden("You caused this action, so somebody else must approve it.")
+    votes = ApprovalVote.objects.filter(approval=approval, revision=approval.revision)
+    if votes.filter(user_id=principal.user_id).exists():
+        raise Conflict("You have approved this already; it needs somebody else too.")
+    ApprovalVote.objects.create(approval=approval, revision=approval.revision, user_id=principal.user_id, note=note)
+    given, needed = votes.count(), max(approval.quorum, now.quorum)
+    if given >= needed:
+        return True
+    audit.append(
+        workspace_id=approval.workspace_id,
+        actor=principal.username,
+        event="approval.vote",
+        details={
+            "approval": approval.pk,
+            "revision": approval.revision,
+            "digest": approval.digest,
+            "votes": given,
+            "quorum": needed,
+            "note": note,
+        },
+    )
+    return False
+
+
 def _check_wanted(approval: Approval) -> None:
     agent = Agent.objects.get(pk=approval.agent_id)
     if agent.status != AgentStatus.ACTIVE:
@@ -73,7 +114,7 @@ def _decide(approval: Approval, principal: Principal, revision: int, status: App
     ).update(status=status, decided_by=principal.user_id, decided_at=now, note=note)
     if not won:
         raise AlreadyDecided(_why_not(approval.pk))
-    decided = Approval.objects.select_related("agent", "decision", "decided_by").get(pk=approval.pk)
+    decided = _whole(approval.pk)
     audit.append(
         workspace_id=decided.workspace_id,
         actor=principal.username,
@@ -89,6 +130,10 @@ def _decide(approval: Approval, principal: Principal, revision: int, status: App
         },
     )
     return decided
+
+
+def _whole(approval_id: UUID) -> Approval:
+    return Approval.objects.select_related("agent", "decision", "decided_by").get(pk=approval_id)
 
 
 def _why_not(approval_id: UUID) -> str:

@@ -6,6 +6,7 @@ from celery import shared_task
 
 from governance import execution
 from governance.budgets import ledger
+from governance.policies import replay
 from governance.telling import tell_run
 
 
@@ -33,3 +34,8 @@ def expire_approvals() -> int:
 @shared_task
 def rebuild_budgets() -> int:
     return ledger.rebuild()
+
+
+@shared_task
+def replay_policy(replay_id: str) -> None:
+    replay.run_replay(UUID(replay_id))

@@ -26,6 +26,7 @@ class VerdictOut(serializers.Serializer[Verdict]):
     rule = serializers.CharField()
     policy_version = serializers.CharField()
     approval_id = serializers.UUIDField(allow_null=True)
+    is_error = serializers.BooleanField()
 
 
 class NewOutcome(serializers.Serializer[Any]):
@@ -56,6 +57,11 @@ class ApprovalOut(serializers.ModelSerializer[Approval]):
     reason = serializers.CharField(source="decision.reason")
     complexity = serializers.IntegerField(source="decision.complexity")
     decided_by = serializers.CharField(source="decided_by.username", default=None)
+    votes = serializers.SerializerMethodField()
+
+    def get_votes(self, approval: Approval) -> list[str]:
+        """Who has approved this revision so far."""
+        return [vote.user.username for vote in approval.votes.all() if vote.revision == approval.revision]
 
     class Meta:
         model = Approval
@@ -69,6 +75,9 @@ class ApprovalOut(serializers.ModelSerializer[Approval]):
             "digest",
             "revision",
             "priority",
+            "quorum",
+            "four_eyes",
+            "votes",
             "run_id",
             "complexity",
             "reason",

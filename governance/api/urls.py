@@ -1,6 +1,6 @@
 from django.urls import path
 
-from governance.api import budgets, views
+from governance.api import budgets, policies, views
 
 urlpatterns = [
     path("actions/", views.Actions.as_view()),
@@ -12,4 +12,12 @@ urlpatterns = [
     path("approvals/<uuid:approval_id>/cancel/", views.Cancel.as_view()),
     path("budgets/", budgets.Budgets.as_view()),
     path("budgets/<uuid:budget_id>/", budgets.OneBudget.as_view()),
+    path("policies/", policies.Policies.as_view()),
+    path("policies/<uuid:policy_id>/", policies.OnePolicy.as_view()),
+    path("policies/<uuid:policy_id>/versions/", policies.Versions.as_view()),
+    path("policies/<uuid:policy_id>/activate/", policies.Activate.as_view()),
+    path("policies/<uuid:policy_id>/deactivate/", policies.Deactivate.as_view()),
+    path("policies/<uuid:policy_id>/rollback/", policies.RollBack.as_view()),
+    path("policies/<uuid:policy_id>/shadow/", policies.Shadow.as_view()),
+    path("policies/<uuid:policy_id>/replay/", policies.Replay.as_view()),
 ]

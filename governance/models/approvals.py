@@ -59,6 +59,9 @@ class Approval(models.Model):
     revision = models.PositiveIntegerField(default=1)
     status = models.CharField(max_length=9, choices=ApprovalStatus, default=ApprovalStatus.PENDING)
     priority = models.CharField(max_length=6, choices=Priority, default=Priority.NORMAL)
+    # How many different people must approve, and whether whoever caused it may be one of them.
+    quorum = models.PositiveSmallIntegerField(default=1)
+    four_eyes = models.BooleanField(default=False)
     expires_at = models.DateTimeField()
     run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.SET_NULL, related_name="approvals")
     call_id = models.TextField(blank=True)
@@ -99,3 +102,21 @@ class Approval(models.Model):
     def current_status(self) -> str:
         """The status as of now: expiry counts from its second, not from when the sweeper comes by."""
         return ApprovalStatus.EXPIRED if self.is_overdue else ApprovalStatus(self.status)
+
+
+class ApprovalVote(models.Model):
+    """One person's yes to one revision; a quorum of them approves."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    approval = models.ForeignKey(Approval, on_delete=models.CASCADE, related_name="votes")
+    revision = models.PositiveIntegerField()
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    note = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["created_at"]
+        constraints = [models.UniqueConstraint(fields=["approval", "revision", "user"], name="approval_vote_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.approval_id}"

@@ -40,6 +40,15 @@ class Decision(models.Model):
     reason = models.TextField()
     rule = models.CharField(max_length=100)
     policy_version = models.CharField(max_length=60)
+    # It could not be judged, and was denied for that: counted apart from what was refused.
+    is_error = models.BooleanField(default=False)
+    # What the rules may ask about beyond the action itself, as it was then.
+    session = models.TextField(blank=True)
+    cost_usd = models.FloatField(null=True, blank=True)
+    # What the policy that judges beside the effective one said, without effect.
+    shadow_decision = models.CharField(max_length=5, choices=DECISION_CHOICES, blank=True)
+    shadow_rule = models.CharField(max_length=100, blank=True)
+    shadow_policy_version = models.CharField(max_length=60, blank=True)
     latency_us = models.PositiveIntegerField()
     outcome = models.CharField(max_length=9, choices=Outcome, blank=True)
     outcome_result = models.JSONField(null=True, blank=True)

@@ -24,6 +24,7 @@ from governance.policies.source import Tree
 ENTITY_TYPES = {"Agent", "Action", "Workspace"}
 CONTEXT = {"arguments", "maturity", "complexity", "hour", "session", "cost", "context"}
 ANNOTATIONS = {"id", "decision", "quorum", "four_eyes"}
+MAX_NAME = 100
 _UNFINISHED = "unexpected end of input"
 _FAILED = re.compile(r"policy `(\w+)`")
 
@@ -118,6 +119,8 @@ def _mistakes(policy: dict[str, Any]) -> Iterator[str]:
     notes = policy.get("annotations", {})
     for name in notes.keys() - ANNOTATIONS:
         yield f"there is no annotation @{name}."
+    if not 1 <= len(notes.get("id", "policy")) <= MAX_NAME:
+        yield f"an @id has 1 to {MAX_NAME} characters."
     if "decision" in notes and policy["effect"] == "forbid":
         yield "@decision belongs to a permit; a forbid denies."
     elif notes.get("decision", "allow") not in {"allow", "watch", "ask"}:

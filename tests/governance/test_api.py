@@ -45,6 +45,7 @@ def test_an_action_is_judged(api: Api, carol: Principal, intern: Agent) -> None:
         "rule": "matrix:intern:4",
         "policy_version": "default-1",
         "approval_id": str(approval.id),
+        "is_error": False,
     }
     assert (approval.requested_by_id, approval.arguments) == (carol.user_id, {"id": 7})
 
