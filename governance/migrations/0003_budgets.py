@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('agents', '0003_attempts'),
-        ('governance', '0001_initial'),
+        ('governance', '0002_policies'),
         ('ground', '0002_audit_triggers'),
     ]
 
