@@ -14,7 +14,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler  # noqa: E402
 
-from agents.routing import websocket_urlpatterns  # noqa: E402
+from agents.routing import websocket_urlpatterns as chat_sockets  # noqa: E402
 from agents.runs.live import live  # noqa: E402
 from atom.ground.asgi import (  # noqa: E402
     BodyLimit,
@@ -28,6 +28,7 @@ from atom.ground.asgi import (  # noqa: E402
 )
 from atom.ground.draining import draining_s, on_drain, on_shutdown  # noqa: E402
 from atom.ground.store import close_store  # noqa: E402
+from governance.routing import websocket_urlpatterns as governance_sockets  # noqa: E402
 from llm.http import close_client  # noqa: E402
 
 # Of the time to drain, runs get this part; the rest is for telling their listeners how they ended.
@@ -41,6 +42,8 @@ async def drain_runs() -> None:
 on_drain(drain_runs)
 for last_thing in (drain_runs, close_client, close_store):
     on_shutdown(last_thing)
+
+websocket_urlpatterns = [*chat_sockets, *governance_sockets]
 
 application = ProtocolTypeRouter(
     {

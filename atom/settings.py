@@ -241,9 +241,15 @@ CELERY_BEAT_SCHEDULE = {
     "interrupt-lost-runs": {"task": "agents.tasks.interrupt_lost_runs", "schedule": 5.0},
     "dispatch-approved": {"task": "governance.tasks.dispatch_approved", "schedule": 10.0},
     "expire-approvals": {"task": "governance.tasks.expire_approvals", "schedule": 60.0},
+    "remind-approvals": {"task": "governance.tasks.remind_approvals", "schedule": 60.0},
     "rebuild-budgets": {"task": "governance.tasks.rebuild_budgets", "schedule": 300.0},
     "aggregate-feedback": {"task": "feedback.tasks.aggregate_feedback", "schedule": crontab(minute="*/5")},
 }
+
+# --- E-mail ------------------------------------------------------------------------------------------
+# Nothing is mailed until both are set; the URL is like smtp+tls://user:password@mail.example.com:587.
+ATOM_EMAIL_FROM = env.str("ATOM_EMAIL_FROM", default="")
+vars().update(env.email_url("ATOM_EMAIL_URL", default="dummymail://"))
 
 # --- Models --------------------------------------------------------------------------------------------
 ATOM_ALLOWED_PROVIDER_HOSTS = names("ATOM_ALLOWED_PROVIDER_HOSTS")

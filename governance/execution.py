@@ -14,6 +14,7 @@ from agents.tasks import run_async
 from agents.tools.http import HTTPTool, ToolFailed, run_tool
 from atom.ground import audit
 from atom.ground.errors import AtomError
+from governance.approvals.inbox import announce
 from governance.judging import binding_digest
 from governance.models import CLOSED_STATUSES, Approval, ApprovalStatus, Decision, Outcome
 from governance.telling import tell_run, tell_waiting
@@ -122,6 +123,7 @@ def finish(approval: Approval, *, status: ApprovalStatus, by: str, result: objec
         event=f"approval.{status}",
         details={**details, "digest": approval.digest, "error": error},
     )
+    announce(approval)
     return True
 
 
@@ -147,6 +149,7 @@ def _close(approval: Approval, status: ApprovalStatus, note: str) -> bool:
         return False
     details = {"approval": approval.pk, "agent": approval.agent.slug, "action": approval.action, "note": note}
     audit.append(workspace_id=approval.workspace_id, actor="atom", event=f"approval.{status}", details=details)
+    announce(approval)
     transaction.on_commit(lambda: tell_waiting(approval.pk))
     return True
 

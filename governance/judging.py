@@ -13,6 +13,8 @@ from agents import gate
 from agents.models import Agent, AgentStatus, Maturity, Run
 from atom.ground import audit
 from atom.ground.errors import BadRequest, NotFound
+from governance.approvals import grants
+from governance.approvals.inbox import announce
 from governance.catalogue import Assessment, assess
 from governance.digest import digest
 from governance.matrix import Ruling, required_maturity, rule
@@ -40,7 +42,7 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
         raise NotFound("There is no such agent.")
     assessment = assess(action.name)
     facts = _facts(action, agent, assessment)
-    ruling = _ruling(agent, action.name, assessment, facts)
+    ruling = grants.applied(_ruling(agent, action.name, assessment, facts), action)
     latency_us = (time.perf_counter_ns() - started) // 1000
     decision = _keep(action, agent, assessment, facts, ruling=ruling, latency_us=latency_us)
     approval = None
@@ -189,6 +191,7 @@ def _ask_people(action: gate.Action, decision: Decision, ruling: Ruling, waits: 
         is_run_by_atom=action.is_run_by_atom,
         requested_by_id=action.user_id,
     )
+    announce(approval)
     details = {"approval": approval.id, "digest": approval.digest, "expires_at": approval.expires_at}
     _record(decision, decision.agent, "approval.requested", details)
     return approval

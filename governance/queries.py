@@ -15,11 +15,15 @@ from governance.models import Approval, ApprovalStatus, Decision
 MAY_LOOK = frozenset({Scope.CHAT, Scope.APPROVE})
 
 
-def approvals_of(principal: Principal) -> QuerySet[Approval]:
+def require_look(principal: Principal) -> None:
     if not MAY_LOOK & principal.scopes:
         raise Forbidden("This needs the scope 'chat' or 'approve'.")
+
+
+def approvals_of(principal: Principal) -> QuerySet[Approval]:
+    require_look(principal)
     rows = Approval.objects.filter(workspace_id=principal.workspace_id)
-    return rows.select_related("agent", "decision", "decided_by").prefetch_related("votes__user")
+    return rows.select_related("agent", "decision", "decided_by", "edited_by").prefetch_related("votes__user")
 
 
 def get_approval(principal: Principal, approval_id: UUID) -> Approval:

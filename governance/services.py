@@ -13,6 +13,8 @@ from atom.ground import audit
 from atom.ground.errors import AgentPaused, AlreadyDecided, Conflict, Forbidden
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
+from governance.approvals.inbox import announce
+from governance.approvals.rights import require_decider
 from governance.execution import finish
 from governance.judging import judge_again
 from governance.matrix import Ruling
@@ -31,14 +33,14 @@ def approve(*, approval: Approval, principal: Principal, revision: int, note: st
     AlreadyDecided (also for an old revision and after the expiry), AgentPaused, or Conflict: a second vote, a run that
     has ended, or what the agent may not do any more. The approval then stays as it is.
     """
-    principal.require(Scope.APPROVE)
+    require_decider(principal)
     # Votes are counted one after the other, so that two last ones do not both wait for another.
     approval = Approval.objects.select_for_update().select_related("decision").get(pk=approval.pk)
     if approval.current_status != ApprovalStatus.PENDING or approval.revision != revision:
-        raise AlreadyDecided(_why_not(approval.pk))
-    _check_wanted(approval)
+        raise AlreadyDecided(why_not(approval.pk))
+    check_wanted(approval)
     if not _vote(approval, principal, judge_again(approval), note):
-        return _whole(approval.pk)
+        return whole(approval.pk)
     decided = _decide(approval, principal, revision, ApprovalStatus.APPROVED, note)
     follow = _queue if approval.is_run_by_atom else tell_waiting
     transaction.on_commit(lambda: follow(approval.pk))
@@ -48,7 +50,7 @@ def approve(*, approval: Approval, principal: Principal, revision: int, note: st
 @transaction.atomic
 def reject(*, approval: Approval, principal: Principal, revision: int, note: str = "") -> Approval:
     """Refuse this revision, once. Raises Forbidden or AlreadyDecided."""
-    principal.require(Scope.APPROVE)
+    require_decider(principal)
     decided = _decide(approval, principal, revision, ApprovalStatus.REJECTED, note)
     transaction.on_commit(lambda: tell_waiting(approval.pk))
     return decided
@@ -58,7 +60,7 @@ def reject(*, approval: Approval, principal: Principal, revision: int, note: str
 def cancel(*, approval: Approval, principal: Principal, revision: int, note: str = "") -> Approval:
     """Take the question back, once: whoever caused it may, and an approver. Raises Forbidden or AlreadyDecided."""
     if approval.requested_by_id != principal.user_id:
-        principal.require(Scope.APPROVE)
+        require_decider(principal)
     decided = _decide(approval, principal, revision, ApprovalStatus.CANCELLED, note)
     transaction.on_commit(lambda: tell_waiting(approval.pk))
     return decided
@@ -71,8 +73,7 @@ def _vote(approval: Approval, principal: Principal, now: Ruling, note: str) -> b
     """
     if now.decision == gate.Decision.DENY:
         raise Conflict(f"This may not happen any more. {now.reason}")
-    if (approval.four_eyes or now.four_eyes) and approval.requested_by_id == principal.user_id:
-        raise Forbidden("You caused this action, so somebody else must approve it.")
+    _check_eyes(approval, principal, four_eyes=approval.four_eyes or now.four_eyes)
     votes = ApprovalVote.objects.filter(approval=approval, revision=approval.revision)
     if votes.filter(user_id=principal.user_id).exists():
         raise Conflict("You have approved this already; it needs somebody else too.")
@@ -93,10 +94,21 @@ def _vote(approval: Approval, principal: Principal, now: Ruling, note: str) -> b
             "note": note,
         },
     )
+    announce(approval)
     return False
 
 
-def _check_wanted(approval: Approval) -> None:
+def _check_eyes(approval: Approval, principal: Principal, *, four_eyes: bool) -> None:
+    """Raise Forbidden where the person who caused the action, or wrote its arguments, is not the one to approve it."""
+    is_theirs = approval.requested_by_id == principal.user_id
+    if is_theirs and Scope.APPROVE not in principal.scopes:
+        raise Forbidden("You caused this action; who decides in somebody's place does not approve their own.")
+    if four_eyes and (is_theirs or approval.edited_by_id == principal.user_id):
+        raise Forbidden("You caused this action, so somebody else must approve it.")
+
+
+def check_wanted(approval: Approval) -> None:
+    """Raise AgentPaused or Conflict when nothing can come of an approval now."""
     agent = Agent.objects.get(pk=approval.agent_id)
     if agent.status != AgentStatus.ACTIVE:
         raise AgentPaused(f"The agent {agent.slug} is {agent.status}; nothing can be approved for it now.")
@@ -113,8 +125,8 @@ def _decide(approval: Approval, principal: Principal, revision: int, status: App
         pk=approval.pk, status=ApprovalStatus.PENDING, revision=revision, expires_at__gt=now
     ).update(status=status, decided_by=principal.user_id, decided_at=now, note=note)
     if not won:
-        raise AlreadyDecided(_why_not(approval.pk))
-    decided = _whole(approval.pk)
+        raise AlreadyDecided(why_not(approval.pk))
+    decided = whole(approval.pk)
     audit.append(
         workspace_id=decided.workspace_id,
         actor=principal.username,
@@ -129,14 +141,17 @@ def _decide(approval: Approval, principal: Principal, revision: int, status: App
             "note": note,
         },
     )
+    announce(decided)
     return decided
 
 
-def _whole(approval_id: UUID) -> Approval:
-    return Approval.objects.select_related("agent", "decision", "decided_by").get(pk=approval_id)
+def whole(approval_id: UUID) -> Approval:
+    """The approval with all that an answer about it needs."""
+    return Approval.objects.select_related("agent", "decision", "decided_by", "edited_by").get(pk=approval_id)
 
 
-def _why_not(approval_id: UUID) -> str:
+def why_not(approval_id: UUID) -> str:
+    """Why an approval cannot be decided (any more), for people."""
     found = Approval.objects.select_related("decided_by").get(pk=approval_id)
     if found.current_status == ApprovalStatus.EXPIRED:
         return "This approval has expired."
@@ -173,7 +188,7 @@ def take(approval_id: UUID) -> gate.Answer:
             return gate.Answer("approved", approval.arguments)
         return gate.Answer("refused", {}, "The approved action was taken already.")
     because = f": {approval.note}" if approval.note else ""
-    return gate.Answer("refused", {}, f"{_why_not(approval_id).removesuffix('.')}{because}.")
+    return gate.Answer("refused", {}, f"{why_not(approval_id).removesuffix('.')}{because}.")
 
 
 @transaction.atomic

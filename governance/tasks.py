@@ -5,6 +5,7 @@ from uuid import UUID
 from celery import shared_task
 
 from governance import execution
+from governance.approvals import reminders
 from governance.budgets import ledger
 from governance.policies import replay
 from governance.telling import tell_run
@@ -29,6 +30,11 @@ def dispatch_approved() -> int:
 @shared_task
 def expire_approvals() -> int:
     return execution.close_overdue()
+
+
+@shared_task
+def remind_approvals() -> int:
+    return reminders.remind_due()
 
 
 @shared_task

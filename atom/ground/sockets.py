@@ -62,7 +62,7 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
         await self.accept(PROTOCOL if PROTOCOL in self.scope.get("subprotocols", ()) else None)
         try:
             principal = await principal_of_scope(self.scope)
-            principal.require(self.needs_scope)
+            self.check(principal)
         except NotAuthenticated:
             await self.close(CLOSE_UNAUTHENTICATED)
         except Forbidden:
@@ -71,6 +71,10 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
             self.principal = principal
             self._recheck = asyncio.create_task(self._stay_welcome())
             await self.opened()
+
+    def check(self, principal: Principal) -> None:
+        """Raise Forbidden for somebody whom this socket is not for."""
+        principal.require(self.needs_scope)
 
     async def opened(self) -> None:
         """The socket is authenticated."""
@@ -105,7 +109,7 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
             await asyncio.sleep(RECHECK_S)
             try:
                 principal = await principal_of_scope(self.scope)
-                principal.require(self.needs_scope)
+                self.check(principal)
             except NotAuthenticated:
                 await self.close(CLOSE_UNAUTHENTICATED)
                 return

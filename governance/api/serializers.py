@@ -5,6 +5,9 @@ from typing import Any
 from rest_framework import serializers
 
 from agents.gate import Verdict
+from governance.approvals import bulk
+from governance.approvals.bulk import Done
+from governance.approvals.reviewers import Reviewer
 from governance.models import Approval, Decision, Outcome
 
 
@@ -51,12 +54,51 @@ class DecisionOfPeople(serializers.Serializer[Any]):
     note = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
 
 
+class Edit(serializers.Serializer[Any]):
+    """Other arguments for one revision of an approval."""
+
+    revision = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+    arguments = serializers.DictField()
+
+
+class BulkItem(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    revision = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+
+
+class Bulk(serializers.Serializer[Any]):
+    """The same decision on many approvals."""
+
+    decision = serializers.ChoiceField(choices=sorted(bulk.DECISIONS))
+    items = BulkItem(many=True, allow_empty=False, max_length=bulk.MOST)
+    note = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
+
+
+class DoneOut(serializers.Serializer[Done]):
+    """One item of a bulk decision: the approval, or the error in our one shape."""
+
+    def to_representation(self, instance: Done) -> dict[str, Any]:
+        if instance.error is not None:
+            return {"id": instance.approval_id, "status": None, **instance.error.body()}
+        return {**ApprovalOut(instance.approval).data, "error": None}
+
+
+class ReviewerOut(serializers.Serializer[Reviewer]):
+    username = serializers.CharField()
+    decisions = serializers.IntegerField()
+    approved = serializers.IntegerField()
+    share_approved = serializers.FloatField()
+    mean_seconds = serializers.FloatField()
+    under_two_seconds = serializers.IntegerField()
+
+
 class ApprovalOut(serializers.ModelSerializer[Approval]):
     status = serializers.CharField(source="current_status")
     agent = serializers.CharField(source="agent.slug")
     reason = serializers.CharField(source="decision.reason")
     complexity = serializers.IntegerField(source="decision.complexity")
     decided_by = serializers.CharField(source="decided_by.username", default=None)
+    edited_by = serializers.CharField(source="edited_by.username", default=None)
     votes = serializers.SerializerMethodField()
 
     def get_votes(self, approval: Approval) -> list[str]:
@@ -78,6 +120,9 @@ class ApprovalOut(serializers.ModelSerializer[Approval]):
             "quorum",
             "four_eyes",
             "votes",
+            "edited_by",
+            "reminded_at",
+            "escalated_at",
             "run_id",
             "complexity",
             "reason",

@@ -16,11 +16,17 @@ from governance import queries, services
 from governance.api.serializers import (
     ApprovalOut,
     DecisionOfPeople,
+    DoneOut,
     NewAction,
     NewOutcome,
     OutcomeOut,
+    ReviewerOut,
     VerdictOut,
 )
+from governance.api.serializers import Bulk as BulkIn
+from governance.api.serializers import Edit as EditIn
+from governance.approvals import bulk, reviewers
+from governance.approvals.editing import edit
 from governance.judging import judge_action
 from governance.models import Approval
 
@@ -93,15 +99,48 @@ class Decide(APIView):
 
 
 class Approve(Decide):
-    scope = "approve"
+    # The service looks who may: an approver, or whom one named in their place.
     decide = staticmethod(services.approve)
 
 
 class Reject(Decide):
-    scope = "approve"
     decide = staticmethod(services.reject)
 
 
 class Cancel(Decide):
     # Whoever caused the question may take it back, without being an approver.
     decide = staticmethod(services.cancel)
+
+
+class Edit(APIView):
+    """Other arguments: a new revision, judged again, still pending."""
+
+    def post(self, request: Request, approval_id: UUID) -> Response:
+        data = EditIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        approval = queries.get_approval(who(request), approval_id)
+        return Response(ApprovalOut(edit(approval=approval, principal=who(request), **data.validated_data)).data)
+
+
+class Bulk(APIView):
+    """One decision on many approvals; each item says what became of it."""
+
+    def post(self, request: Request) -> Response:
+        data = BulkIn(data=request.data)
+        data.is_valid(raise_exception=True)
+        wanted = data.validated_data
+        items = [bulk.Item(one["id"], one["revision"]) for one in wanted["items"]]
+        done = bulk.decide_together(
+            principal=who(request), decision=wanted["decision"], items=items, note=wanted["note"]
+        )
+        return Response({"results": DoneOut(done, many=True).data})
+
+
+class Reviewers(APIView):
+    """How people review: their last 30 days."""
+
+    scope = "admin"
+
+    def get(self, request: Request) -> Response:
+        rows = reviewers.reviewers_of(who(request))
+        return Response({"results": ReviewerOut(rows, many=True).data, "next": None, "previous": None})

@@ -4,12 +4,14 @@ from governance.models.approvals import (
     CLOSED_STATUSES,
     EXPIRES_AFTER,
     Approval,
+    ApprovalRevision,
     ApprovalStatus,
     ApprovalVote,
     Priority,
 )
 from governance.models.budgets import Budget, BudgetScope, Period
 from governance.models.decisions import DECISION_CHOICES, Decision, Outcome
+from governance.models.grants import ApprovalDelegation, Grant
 from governance.models.policies import Policy, PolicyInForce, PolicyReplay, PolicyVersion, ReplayStatus
 
 __all__ = [
@@ -17,11 +19,14 @@ __all__ = [
     "DECISION_CHOICES",
     "EXPIRES_AFTER",
     "Approval",
+    "ApprovalDelegation",
+    "ApprovalRevision",
     "ApprovalStatus",
     "ApprovalVote",
     "Budget",
     "BudgetScope",
     "Decision",
+    "Grant",
     "Outcome",
     "Period",
     "Policy",

@@ -63,6 +63,9 @@ class Approval(models.Model):
     quorum = models.PositiveSmallIntegerField(default=1)
     four_eyes = models.BooleanField(default=False)
     expires_at = models.DateTimeField()
+    # When people were told again at half time, and the owners at three quarters.
+    reminded_at = models.DateTimeField(null=True, blank=True)
+    escalated_at = models.DateTimeField(null=True, blank=True)
     run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.SET_NULL, related_name="approvals")
     call_id = models.TextField(blank=True)
     is_run_by_atom = models.BooleanField(default=False)
@@ -73,6 +76,10 @@ class Approval(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="decided_approvals"
     )
     decided_at = models.DateTimeField(null=True, blank=True)
+    # Who wrote the present arguments, if not the agent.
+    edited_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="edited_approvals"
+    )
     note = models.TextField(blank=True)
     # The lease of the worker that executes it; when it has run out, another one takes over.
     claimed_at = models.DateTimeField(null=True, blank=True)
@@ -120,3 +127,22 @@ class ApprovalVote(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}: {self.approval_id}"
+
+
+class ApprovalRevision(models.Model):
+    """What an approval asked before somebody edited it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    approval = models.ForeignKey(Approval, on_delete=models.CASCADE, related_name="revisions")
+    revision = models.PositiveIntegerField()
+    arguments = models.JSONField(default=dict)
+    digest = models.CharField(max_length=64)
+    replaced_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    replaced_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["revision"]
+        constraints = [models.UniqueConstraint(fields=["approval", "revision"], name="approval_revision_once")]
+
+    def __str__(self) -> str:
+        return f"{self.approval_id} (revision {self.revision})"
