@@ -37,13 +37,15 @@ class InboxConsumer(GovernedSocket):
                 await self.telling
 
     async def _tell(self) -> None:
-        async for told in news.follow(topic_of(self.principal.workspace_id)):
-            try:
-                for approval in await in_db(self._approvals, told):
-                    await self.send_json({"type": "approval", **approval})
-            except Exception:
-                # The database being away for a moment ends no inbox; what is missed is looked up with the next news.
-                log.exception("inbox_not_told")
+        with news.listening(topic_of(self.principal.workspace_id)) as ear:
+            while True:
+                told = await ear.next()
+                try:
+                    for approval in await in_db(self._approvals, told):
+                        await self.send_json({"type": "approval", **approval})
+                except Exception:
+                    # The database being away for a moment ends no inbox.
+                    log.exception("inbox_not_told")
 
     def _approvals(self, told: dict[str, Any] | None) -> list[dict[str, Any]]:
         """The approval that was told of; all that wait, when something may have been missed."""

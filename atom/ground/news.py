@@ -1,8 +1,9 @@
 """News: a word that something has changed, for every process that listens. What has changed stands in the database."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -14,6 +15,7 @@ from atom.ground.store import store, sync_store
 
 log = structlog.get_logger(__name__)
 
+News: TypeAlias = "asyncio.Queue[dict[str, Any] | None]"
 PREFIX = "atom:news:"
 LOOK_UP_S = 5.0
 # A listener that is so far behind is told to look for itself.
@@ -32,17 +34,19 @@ class Hub:
     """The listeners of one event loop, behind one connection."""
 
     def __init__(self) -> None:
-        self.listeners: dict[str, set[asyncio.Queue[dict[str, Any] | None]]] = {}
+        self.listeners: dict[str, set[News]] = {}
         self.task: asyncio.Task[None] | None = None
 
-    def join(self, topic: str) -> asyncio.Queue[dict[str, Any] | None]:
-        queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(WAITING_MOST)
+    def join(self, topic: str) -> News:
+        queue: News = asyncio.Queue(WAITING_MOST)
+        # Whatever was told until now has not been heard.
+        queue.put_nowait(None)
         self.listeners.setdefault(topic, set()).add(queue)
         if self.task is None or self.task.done():
             self.task = asyncio.create_task(self._listen())
         return queue
 
-    def leave(self, topic: str, queue: asyncio.Queue[dict[str, Any] | None]) -> None:
+    def leave(self, topic: str, queue: News) -> None:
         waiting = self.listeners.get(topic, set())
         waiting.discard(queue)
         if not waiting:
@@ -77,12 +81,26 @@ class Hub:
 _hubs: "WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = WeakKeyDictionary()
 
 
-async def follow(topic: str) -> AsyncIterator[dict[str, Any] | None]:
-    """The news of `topic` as they come; None when some may have been missed: look for yourself."""
+class Ear:
+    """What one listener hears."""
+
+    def __init__(self, queue: News) -> None:
+        self._queue = queue
+
+    async def next(self, within_s: float | None = None) -> dict[str, Any] | None:
+        """The next news; None when some may have been missed, or nothing was told in time: look for yourself."""
+        try:
+            return await asyncio.wait_for(self._queue.get(), within_s)
+        except TimeoutError:
+            return None
+
+
+@contextmanager
+def listening(topic: str) -> Iterator[Ear]:
+    """Hear the news of `topic`, from a first None on: what was told before the ear was there is not repeated."""
     hub = _hubs.setdefault(asyncio.get_running_loop(), Hub())
     queue = hub.join(topic)
     try:
-        while True:
-            yield await queue.get()
+        yield Ear(queue)
     finally:
         hub.leave(topic, queue)

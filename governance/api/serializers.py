@@ -70,7 +70,7 @@ class Bulk(serializers.Serializer[Any]):
     """The same decision on many approvals."""
 
     decision = serializers.ChoiceField(choices=sorted(bulk.DECISIONS))
-    items = BulkItem(many=True, allow_empty=False, max_length=bulk.MOST)
+    items = serializers.ListField(child=BulkItem(), allow_empty=False, max_length=bulk.MOST)
     note = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
 
 

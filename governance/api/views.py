@@ -133,7 +133,7 @@ class Bulk(APIView):
         done = bulk.decide_together(
             principal=who(request), decision=wanted["decision"], items=items, note=wanted["note"]
         )
-        return Response({"results": DoneOut(done, many=True).data})
+        return Response({"results": [DoneOut(one).data for one in done]})
 
 
 class Reviewers(APIView):
@@ -143,4 +143,4 @@ class Reviewers(APIView):
 
     def get(self, request: Request) -> Response:
         rows = reviewers.reviewers_of(who(request))
-        return Response({"results": ReviewerOut(rows, many=True).data, "next": None, "previous": None})
+        return Response({"results": [ReviewerOut(row).data for row in rows], "next": None, "previous": None})

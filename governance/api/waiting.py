@@ -1,7 +1,6 @@
 """`/api/approvals/{id}/?wait=30`: one approval, answered when it is decided or the time is over."""
 
 import asyncio
-from contextlib import aclosing
 from typing import Any, cast
 from uuid import UUID
 
@@ -40,16 +39,11 @@ async def wait_for(request: HttpRequest, principal: Principal, approval_id: UUID
     found = await in_db(_read, principal, approval_id)
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s
-    async with aclosing(news.follow(topic_of(principal.workspace_id))) as told:
+    with news.listening(topic_of(principal.workspace_id)) as ear:
         while found["status"] == ApprovalStatus.PENDING and (left := until - loop.time()) > 0:
-            await _something(told, min(left, LOOK_AGAIN_S))
+            await ear.next(min(left, LOOK_AGAIN_S))
             found = await in_db(_read, principal, approval_id)
     return JsonResponse(found)
-
-
-async def _something(told: Any, within_s: float) -> None:
-    """Return with the next news, or without."""
-    await asyncio.sleep(within_s)
 
 
 def _seconds(text: str) -> float:
