@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 from django.db.models import Count, Q, Sum
 
-from agents.fields import summed, total_of
+from agents.fields import MOST_USD, summed, total_of
 from agents.models import Attempt, Run
 from llm import attempts
 from llm.events import Usage
@@ -72,7 +72,8 @@ def _row(run: Run, place: int, one: attempts.Attempt) -> Attempt:
         output_tokens=one.usage.output_tokens,
         cached_tokens=one.usage.cached_tokens,
         reasoning_tokens=one.usage.reasoning_tokens,
-        cost_usd=one.cost_usd,
+        # What is more than any call can cost is a slip in a price, and no cost that one could add up.
+        cost_usd=one.cost_usd if one.cost_usd is None or one.cost_usd <= MOST_USD else None,
     )
 
 

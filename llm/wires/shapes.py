@@ -13,6 +13,9 @@ from llm.messages import Message, Part, Request, Text, ToolCall
 
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[\w=.-]+)*;base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
 
+# More than any model reads or says in one call. A server that claims more counts something else, or lies.
+MOST_TOKENS = 20_000_000
+
 
 class Turn(NamedTuple):
     """What one side says before the other does; tool results are the user's side."""
@@ -106,4 +109,5 @@ def text_of(value: object) -> str:
 
 def count_of(value: object) -> int:
     """A count of tokens; 0 for whatever is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS
+    return value if isinstance(value, int) and is_count else 0

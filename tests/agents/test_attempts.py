@@ -359,6 +359,14 @@ async def test_a_lost_run_keeps_what_its_process_had_told_the_store(
     await close_store()
 
 
+def test_a_cost_beyond_belief_does_not_keep_a_run_from_ending(db: None, make_agent: MakeAgent) -> None:
+    run = opened(make_agent())
+    outcome = records.Outcome(status="succeeded", tried=[(0, attempt(cost=Decimal("1e12")))])
+    records.end_run(run_id=run.id, outcome=outcome, answer=[])
+    run.refresh_from_db()
+    assert (run.status, run.cost_usd) == ("succeeded", None)
+
+
 def test_what_is_handed_in_twice_is_counted_once(db: None, make_agent: MakeAgent) -> None:
     run = opened(make_agent())
     tried = [(0, attempt()), (1, attempt(cost=None))]

@@ -96,9 +96,9 @@ def test_a_request_counts_once_however_many_calls_it_took(api: API, alice: Princ
 
 def test_money_is_summed_exactly(api: API, alice: Principal, make_agent: MakeAgent) -> None:
     agent = make_agent()
-    for cost in ("0.1", "0.2", "0.000000000000001", "1234.000000000000009", "8000"):
+    for cost in ("0.1", "0.2", "0.000000000000001", "1234.000000000000009", "8000", "0.0000007", "0.0000007"):
         used(agent, alice, cost=cost)
-    assert total(api(alice))["cost_usd"] == "9234.30000000000001"
+    assert total(api(alice))["cost_usd"] == "9234.30000140000001"
 
 
 def test_more_than_64_bits_of_femto_dollars_are_summed_too(api: API, alice: Principal, make_agent: MakeAgent) -> None:

@@ -13,6 +13,8 @@ from tests.simulators.openai import OpenAISimulator
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(180)]
 
+USED = {"prompt_tokens": 1000, "completion_tokens": 200}
+
 
 def test_a_killed_web_process_leaves_an_interrupted_run_with_its_text_and_the_history(
     new_instance: Callable[..., Instance], openai_simulator: OpenAISimulator
@@ -29,7 +31,9 @@ def test_a_killed_web_process_leaves_an_interrupted_run_with_its_text_and_the_hi
         assert client.post("/api/agents/", json=made).status_code == 201
         openai_simulator.will_say("an earlier answer")
         first = client.post("/api/agents/talker/chat/", json={"message": "one"}).json()
-        openai_simulator.will_say(" ".join(f"word{number}" for number in range(200)), delay_s=0.1)
+        openai_simulator.will_say(
+            " ".join(f"word{number}" for number in range(200)), delay_s=0.1, usage=USED, usage_cumulative=True
+        )
         seen = []
         body = {"message": "two", "session_id": first["session_id"], "stream": True}
         try:
@@ -51,3 +55,8 @@ def test_a_killed_web_process_leaves_an_interrupted_run_with_its_text_and_the_hi
         assert not kept[3]["is_complete"]
         rest = client.get(f"/api/runs/{run_id}/events/", headers={"Last-Event-ID": str(seen[-1]["seq"])}).text
         assert '"interrupted"' in rest
+        run = client.get(f"/api/runs/{run_id}/").json()
+        [tried] = run["tried"]
+        assert tried["usage"] == run["usage"]
+        assert run["usage"]["input_tokens"] == USED["prompt_tokens"]
+        assert float(run["cost_usd"]) > 0

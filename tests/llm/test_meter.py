@@ -97,6 +97,15 @@ async def test_a_gemini_chunk_that_is_refused_has_counted_all_the_same(upstream:
     assert meter.usage == Usage(11, 6)
 
 
+async def test_a_count_that_no_model_can_reach_is_none(upstream: httpx.AsyncClient) -> None:
+    for kit in KITS:
+        with kit.simulator() as simulator:
+            simulator.will_say("x", usage=kit.usage(10**12, 7, 0, 0))
+            meter = Meter()
+            await Talk(kit, simulator, upstream).events(meter=meter)
+            assert meter.usage == Usage(0, 7), kit.wire
+
+
 # --- In a call ------------------------------------------------------------------------------------------
 @pytest.fixture
 def simulator(
