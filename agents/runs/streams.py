@@ -5,7 +5,10 @@ cursor is simply a `seq`. A process reads all the runs it follows with one block
 """
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 from weakref import WeakKeyDictionary
@@ -15,6 +18,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from agents.runs.events import Recorded, RunEnded, RunEvent, decode, encode
+from atom.ground.errors import Unavailable
 from atom.ground.store import store
 
 log = structlog.get_logger(__name__)
@@ -24,6 +28,11 @@ QUEUE_BATCHES = 256
 READ_BLOCK_MS = 5_000
 # Events that may wait for the store before the run itself waits.
 UNWRITTEN_EVENTS = 2_000
+# A store that dies may forget what it was told in its last second; so long it can be told again.
+REMEMBER_S = 3.0
+# A run waits this long for a store that went away.
+STORE_BACK_WITHIN_S = 30.0
+STORE_RETRY_S = 0.2
 
 
 def events_key(run_id: UUID | str) -> str:
@@ -35,8 +44,35 @@ def heard_key(run_id: UUID | str) -> str:
     return f"atom:run:{run_id}:heard"
 
 
+# An entry goes in when the one before it is there. KEYS: the stream; ARGV: the `seq` before, its own, its events, and what
+# the run has used, if that is news.
+# Gives the newest `seq` that is there now.
+_APPEND = """
+local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local newest = top[1] and tonumber(string.match(top[1][1], '^%d+')) or 0
+if newest < tonumber(ARGV[1]) or newest >= tonumber(ARGV[2]) then return newest end
+local used = ARGV[4] == '' and {} or {'u', ARGV[4]}
+redis.call('XADD', KEYS[1], ARGV[2] .. '-0', 'e', ARGV[3], unpack(used))
+return tonumber(ARGV[2])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events later than `after` up to `seq`, as they stand in one entry."""
+
+    after: int
+    seq: int
+    lines: list[bytes]
+    used: bytes | None
+    at: float = field(default_factory=time.monotonic)
+
+
 class RunLog:
-    """The writing end of one run's stream. The first event goes at once; while it is on its way, others gather."""
+    """The writing end of one run's stream. The first event goes at once; while it is on its way, others gather.
+
+    A store that goes away for a while loses none: they wait for it, and what it forgot it is told again.
+    """
 
     def __init__(self, run_id: UUID, *, seq: int = 0) -> None:
         self.run_id = str(run_id)
@@ -44,6 +80,7 @@ class RunLog:
         # News of what the run has used, written beside its events; None when there is none.
         self.used: Callable[[], bytes | None] = lambda: None
         self._waiting: list[bytes] = []
+        self._recent: deque[Batch] = deque()
         self._written = asyncio.Event()
         self._written.set()
         self._writer: asyncio.Task[None] | None = None
@@ -61,13 +98,45 @@ class RunLog:
 
     async def _write(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, []
-            seq = self.seq
-            entry: dict[Any, Any] = {"e": b"\n".join(batch)}
-            if (used := self.used()) is not None:
-                entry["u"] = used
-            await store().xadd(events_key(self.run_id), entry, id=f"{seq}-0")
+            lines, self._waiting = self._waiting, []
+            batch = Batch(self.seq - len(lines), self.seq, lines, self.used())
+            try:
+                await self._append(batch)
+            except RedisError:
+                self._waiting = batch.lines + self._waiting
+                raise
+            self._recent.append(batch)
+            while self._recent[0].at < batch.at - REMEMBER_S:
+                self._recent.popleft()
         self._written.set()
+
+    async def _append(self, batch: Batch) -> None:
+        give_up_at = time.monotonic() + STORE_BACK_WITHIN_S
+        while True:
+            try:
+                newest = await self._add(batch, batch.after)
+                if newest < batch.seq:
+                    await self._tell_again(batch, newest)
+                return
+            except RedisError as exc:
+                if time.monotonic() > give_up_at:
+                    raise
+                log.warning("store_away_events_wait", run_id=self.run_id, reason=type(exc).__name__)
+                await asyncio.sleep(STORE_RETRY_S)
+
+    async def _tell_again(self, batch: Batch, newest: int) -> None:
+        """The store has been restarted and forgot what came after `newest`. What nobody has any more stays a gap."""
+        log.warning("store_forgot_events", run_id=self.run_id, after=newest)
+        for one in (*self._recent, batch):
+            if one.seq > newest:
+                newest = await self._add(one, newest)
+
+    async def _add(self, batch: Batch, after: int) -> int:
+        """The newest `seq` in the store then: `batch`'s own, unless the store has forgotten what was before."""
+        append = store().register_script(_APPEND)
+        entry = [b"\n".join(batch.lines), batch.used or b""]
+        found: int = await append(keys=[events_key(self.run_id)], args=[after, batch.seq, *entry])
+        return found
 
     async def flush(self) -> None:
         """Wait until every event stands in the store; what the store said of the writing is raised."""
@@ -99,7 +168,7 @@ async def used_of(run_id: UUID) -> bytes | None:
     return next((fields[b"u"] for _, fields in reversed(found) if b"u" in fields), None)
 
 
-async def last_seq(run_id: UUID) -> int:
+async def last_seq(run_id: UUID | str) -> int:
     """The newest `seq` in the store; 0 when the run's stream is not (or no longer) there."""
     found: Any = await store().xrevrange(events_key(run_id), count=1)
     return int(found[0][0].split(b"-")[0]) if found else 0
@@ -200,7 +269,10 @@ def reader() -> Reader:
 
 
 async def follow(run_id: UUID, *, after: int = 0, idle_s: float = 15.0) -> AsyncIterator[Recorded | None]:
-    """Each event later than `after`, once and in order, up to and with `RunEnded`; None after `idle_s` of silence."""
+    """Each event later than `after`, once and in order, up to and with `RunEnded`; None after `idle_s` of silence.
+
+    Raises Unavailable when events are missing: the store has lost them.
+    """
     key, follower, seq = str(run_id), Follower(), after
     hub = reader()
     hub.join(key, follower)
@@ -209,7 +281,7 @@ async def follow(run_id: UUID, *, after: int = 0, idle_s: float = 15.0) -> Async
         while True:
             if follower.is_behind:
                 follower.is_behind = False
-                fresh = await recorded_events(run_id, seq)
+                fresh, is_all = await recorded_events(run_id, seq), True
                 await hub.tail(key, fresh[-1].seq if fresh else seq)
             else:
                 try:
@@ -217,8 +289,14 @@ async def follow(run_id: UUID, *, after: int = 0, idle_s: float = 15.0) -> Async
                 except TimeoutError:
                     yield None
                     continue
-                fresh = _events(entries, seq)
+                fresh, is_all = _events(entries, seq), False
             for recorded in fresh:
+                if recorded.seq != seq + 1:
+                    if is_all:
+                        raise Unavailable("A part of this run's events is lost; its message has what was said.")
+                    # What is between may be in the store.
+                    follower.is_behind = True
+                    break
                 seq = recorded.seq
                 yield recorded
                 if isinstance(recorded.event, RunEnded):

@@ -6,10 +6,11 @@ import orjson
 import structlog
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from atom.ground.errors import AtomError, BadRequest, Forbidden, NotAuthenticated, NotFound, TooLarge
+from atom.ground.errors import AtomError, BadRequest, Forbidden, NotAuthenticated, NotFound, TooLarge, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,8 @@ def as_atom_error(exc: Exception) -> AtomError:
             return MethodNotAllowed("This method is not allowed here.")
         case exceptions.UnsupportedMediaType():
             return UnsupportedMediaType("Send the body as application/json.")
+        case RedisError():
+            return Unavailable("The store does not answer. Try again in a moment.", retry_after_s=1)
         case exceptions.NotFound() | Http404():
             return NotFound("There is nothing here.")
         case exceptions.APIException() if exc.status_code == 413:
