@@ -1,5 +1,6 @@
 """Failover as a client of `/v1` sees it: two simulated providers behind a running server."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -165,6 +166,23 @@ def test_metrics_of_providers_after_traffic(
         "ttft_p95_ms",
     } <= found.keys()
     assert http.get("/v1/metrics/providers", params={"window": "x"}).status_code == 400
+
+
+def test_metrics_of_providers_in_a_window_leave_out_what_is_older(
+    http: httpx.Client, make_agent: MakeAgent, openai_simulator: OpenAISimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_agent("helper")
+    now = time.time()
+    with monkeypatch.context() as ten_minutes_ago:
+        ten_minutes_ago.setattr("llm.metrics.time.time", lambda: now - 600)
+        ask(http)
+    ask(http)
+
+    def counted(window: int) -> int:
+        found = http.get("/v1/metrics/providers", params={"window": window}).json()
+        return int(found["openai"]["request_count"])
+
+    assert (counted(60), counted(1200)) == (1, 2)
 
 
 def test_mallory_sees_nothing_of_alices_traffic(
