@@ -74,9 +74,9 @@ def workspaces_of(principal: Principal) -> Seen:
 async def exposition(seen: Seen) -> bytes:
     """The page that a scrape gets."""
     ids = list(seen.names)
-    figures, statuses, rows = await asyncio.gather(
-        metrics.figures_ever(ids), _statuses(ids), in_db(lambda: list(_from_database(seen)))
-    )
+    figures, rows = await asyncio.gather(metrics.figures_ever(ids), in_db(lambda: list(_from_database(seen))))
+    # Who has called nobody has met no breaker.
+    statuses = await _statuses([one for one, found in zip(ids, figures, strict=True) if found])
     registry = CollectorRegistry()
     families = [_info(), *_providers(seen, dict(zip(ids, figures, strict=True))), _breakers(seen, statuses), *rows]
     registry.register(_Collected(families))

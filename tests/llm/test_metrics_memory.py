@@ -5,7 +5,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -21,9 +21,9 @@ MODELS = [f"model-{number}" for number in range(10)]
 FIELDS_OF_A_MODEL = 3 * (LAST_BUCKET + 1) + 20
 
 
-async def count(workspace_id: object, model: str, watch: Watch) -> None:
+async def count(workspace_id: UUID, model: str, watch: Watch) -> None:
     await metrics.record(
-        workspace_id=workspace_id,  # type: ignore[arg-type]
+        workspace_id=workspace_id,
         provider="openai",
         model=model,
         outcome="succeeded",
@@ -49,7 +49,7 @@ class TimedWatch(Watch):
 
 
 def fields(store: redis.Redis) -> dict[bytes, int]:
-    return {key: int(store.hlen(key)) for key in store.scan_iter("atom:metrics:*")}  # type: ignore[arg-type]
+    return {key: int(store.hlen(key)) for key in store.scan_iter("atom:metrics:*")}
 
 
 async def test_thousands_of_calls_take_no_more_memory_than_hundreds(
@@ -73,7 +73,7 @@ async def test_thousands_of_calls_take_no_more_memory_than_hundreds(
 
 async def test_every_key_goes_away_by_itself(store: redis.Redis) -> None:
     await count(HERE, "m", Watch())
-    assert all(0 < int(store.ttl(key)) <= metrics.EVER_S for key in store.scan_iter("atom:metrics:*"))  # type: ignore[arg-type]
+    assert all(0 < int(store.ttl(key)) <= metrics.EVER_S for key in store.scan_iter("atom:metrics:*"))
 
 
 COUNT_ELSEWHERE = """
