@@ -48,7 +48,7 @@ class ProviderKeyAdmin(WorkspaceAdmin):
     search_fields = ["name", "provider"]
     # Deleting goes through the service, one key at a time: each leaves its audit entry.
     actions = None
-    actions_detail = ["reset_breakers"]
+    actions_detail = ["try_key", "reset_breakers"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProviderKey]:
         return queries.keys_of(self.principal(request))
@@ -78,6 +78,25 @@ class ProviderKeyAdmin(WorkspaceAdmin):
     @column("Last worked", ordering="last_ok_at")
     def last_ok(self, key: ProviderKey) -> SafeString:
         return moment_html(key.last_ok_at)
+
+    # --- Test ---------------------------------------------------------------------------------------------
+    def has_try_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        key = self.get_object(request, str(object_id)) if object_id else None
+        return self.has_change_permission(request) and key is not None
+
+    @button("Test key", permissions=["try"], icon="network_check", url_path="test")
+    def try_key(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        principal = self.principal(request)
+        key = queries.get_key(principal, UUID(object_id))
+        if request.method != "POST":
+            text = f"One short question goes to {key.provider} with this key, to its cheapest model."
+            return self.confirm(request, f"Test {key.name}?", text, "Test")
+        found = services.try_key(key=key, by=principal.username)
+        if found.is_ok:
+            messages.success(request, f"{key.name} works: {found.model} answered in {found.latency_ms} ms.")
+        else:
+            messages.error(request, found.error)
+        return HttpResponseRedirect(reverse("admin:llm_providerkey_change", args=[key.pk]))
 
     # --- Breakers ----------------------------------------------------------------------------------------
     def get_changelist_instance(self, request: HttpRequest) -> Any:

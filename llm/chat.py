@@ -259,5 +259,9 @@ def _place(candidate: Candidate) -> int:
     return order.index(candidate.provider) if candidate.provider in order else len(order)
 
 
-def _resting(candidate: Candidate, rest: Rest) -> RateLimited:
-    return RateLimited(f"{candidate.provider} asked for {rest.left_s} s more without calls.", retry_after_s=rest.left_s)
+def _resting(candidate: Candidate, rest: Rest) -> RateLimited | KeyRefused:
+    """What the key was told to rest for, so that a refusal does not become a limit while it lasts."""
+    wait = f"asked for {rest.left_s} s more without calls"
+    if rest.is_refused:
+        return KeyRefused(f"{candidate.provider} refused the key and {wait}.", retry_after_s=rest.left_s)
+    return RateLimited(f"{candidate.provider} {wait}.", retry_after_s=rest.left_s)

@@ -17,16 +17,17 @@ REFUSED_S = 60
 LIMITED_S = 5
 # No provider's word keeps a key away for longer.
 MOST_S = 3600
-# What a rest is worth in the store: told by the provider, or our own guess.
-_TOLD, _GUESSED = b"told", b"guessed"
+# What a rest is in the store: told by the provider after a limit or a refusal, or our own guess.
+_TOLD_LIMITED, _TOLD_REFUSED, _GUESSED = b"told", b"refused", b"guessed"
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """How much longer, in seconds, and whether the provider itself said so."""
+    """How much longer, in seconds, whether the provider itself said so, and whether it had refused the key."""
 
     left_s: int
     is_told: bool
+    is_refused: bool = False
 
 
 def name_of(provider: str, key_id: UUID | None) -> str:
@@ -39,9 +40,11 @@ async def cool(name: str, error: LLMError) -> None:
     if not isinstance(error, KeyRefused | RateLimited):
         return
     told = error.retry_after_s
-    seconds = min(MOST_S, told if told is not None else REFUSED_S if isinstance(error, KeyRefused) else LIMITED_S)
+    is_refused = isinstance(error, KeyRefused)
+    seconds = min(MOST_S, told if told is not None else REFUSED_S if is_refused else LIMITED_S)
+    kind = _GUESSED if told is None else _TOLD_REFUSED if is_refused else _TOLD_LIMITED
     if seconds > 0:
-        await asked(lambda client: client.set(name, _GUESSED if told is None else _TOLD, ex=seconds))
+        await asked(lambda client: client.set(name, kind, ex=seconds))
 
 
 async def wake(name: str) -> None:
@@ -57,5 +60,9 @@ async def rests(names: Collection[str]) -> dict[str, Rest]:
     for name, value in zip(wanted, kept or (), strict=False):
         if value is not None:
             left_ms = await asked(lambda client, name=name: client.pttl(name))  # type: ignore[misc]
-            found[name] = Rest(max(1, math.ceil((left_ms or 0) / 1000)), value == _TOLD)
+            found[name] = Rest(
+                left_s=max(1, math.ceil((left_ms or 0) / 1000)),
+                is_told=value != _GUESSED,
+                is_refused=value == _TOLD_REFUSED,
+            )
     return found

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 import httpx
@@ -10,6 +12,7 @@ from django.conf import settings
 from atom.ground.http import build_client
 from llm.messages import Deadlines
 
+T = TypeVar("T")
 _clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[frozenset[str], httpx.AsyncClient]]" = WeakKeyDictionary()
 
 
@@ -34,6 +37,14 @@ async def close_client() -> None:
     """Close this event loop's client, at the end of the process or of a worker's loop."""
     for made in _clients.pop(asyncio.get_running_loop(), {}).values():
         await made.aclose()
+
+
+async def and_close(work: Awaitable[T]) -> T:
+    """The outcome of work on an event loop that ends with it."""
+    try:
+        return await work
+    finally:
+        await close_client()
 
 
 def deadlines() -> Deadlines:

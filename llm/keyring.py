@@ -44,7 +44,7 @@ def open_keys(workspace_id: UUID) -> tuple[OpenKey, ...]:
     if known is not None:
         return known
     rows = ProviderKey.objects.filter(workspace_id=workspace_id, is_enabled=True).order_by("priority", "created_at")
-    keys = tuple(_opened(row) for row in rows)
+    keys = tuple(opened(row) for row in rows)
     if len(_remembered) >= REMEMBER_MOST:
         _remembered.clear()
     _remembered[workspace_id] = (time.monotonic() + REMEMBER_S, keys)
@@ -75,7 +75,8 @@ def take_turn(key_id: UUID | None) -> None:
     _turns[key_id] = next(_uses)
 
 
-def _opened(row: ProviderKey) -> OpenKey:
+def opened(row: ProviderKey) -> OpenKey:
+    """The key with its secret, if it opens; nothing is remembered."""
     secret: str | None
     try:
         secret = row.secret()

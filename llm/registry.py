@@ -27,6 +27,11 @@ class Provider:
         return self.wire
 
     @property
+    def auth(self) -> str:
+        """How its key travels; without a key none does."""
+        return _AUTH[self.wire]
+
+    @property
     def key_env(self) -> str:
         return f"{self.name.upper()}_API_KEY"
 
@@ -40,6 +45,13 @@ class Provider:
 
 
 LOCAL = "local"
+# By wire: the header that carries the key.
+_AUTH = {
+    "openai_chat": "bearer",
+    "openai_responses": "bearer",
+    "anthropic_messages": "x-api-key",
+    "gemini": "x-goog-api-key",
+}
 _CHAT = "openai_chat"
 # OpenAI serves these over its responses wire only: https://platform.openai.com/docs/models
 _RESPONSES_ONLY = r"(o1|o3|gpt-5(\.\d+)?)-pro.*|.*codex.*|.*-deep-research.*|computer-use-.*"

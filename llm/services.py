@@ -10,15 +10,19 @@ from django.utils import timezone
 from atom.ground import audit
 from atom.ground.errors import BadRequest
 from atom.ground.http import guard_resolved
-from llm import breaker, cooldown, keyring, sealing
+from llm import breaker, catalog, cooldown, http, keyring, probe, sealing
 from llm.breaker import Circuit
+from llm.endpoints import Unusable, endpoints_of
 from llm.models import ProviderKey
+from llm.probe import Probed
 from llm.registry import LOCAL, PROVIDERS
 from llm.shared import from_sync
 
 # A hint of four characters must not be much of the secret.
 MIN_HINTED_CHARS = 12
 MAX_SECRET_CHARS = 4000
+# Somebody waits on a page for the outcome of a test.
+TRY_WITHIN_S = 10.0
 
 
 def create_key(
@@ -76,13 +80,12 @@ def update_key(
         secret = _checked_secret(key.provider, secret)
         changes["sealed"] = sealing.seal(secret, workspace_id=key.workspace_id, provider=key.provider)
         changes["hint"], changes["last_error"] = _hint_of(secret), ""
+    changed = sorted(changes.keys() & {*given, "base_url"}) + ["secret"] * (secret is not None)
     for field, value in changes.items():
         setattr(key, field, value)
     with transaction.atomic():
         key.save(update_fields=list(changes))
-        _record(
-            key, "provider_key.updated", by=by, changed=sorted(changes.keys() & {*given, "base_url"}), secret=secret
-        )
+        _record(key, "provider_key.updated", by=by, changed=changed)
     keyring.forget(key.workspace_id)
     if secret is not None:
         # What the old secret was refused for is not the new one's fault.
@@ -95,6 +98,25 @@ def delete_key(*, key: ProviderKey, by: str) -> None:
         _record(key, "provider_key.deleted", by=by)
         key.delete()
     keyring.forget(key.workspace_id)
+
+
+def try_key(*, key: ProviderKey, by: str, model: str = "") -> Probed:
+    """One cheapest call with this key alone, also when it is disabled or rests; from sync code.
+
+    How it went is the key's health from now on. Breakers and cooldowns hear nothing of it.
+    """
+    row = PROVIDERS[key.provider]
+    own = catalog.catalog_of(key.workspace_id)
+    way = endpoints_of(row, [keyring.opened(key)])[0]
+    if isinstance(way, Unusable):
+        found = Probed(model, 0, way.reason, "unusable_key")
+    else:
+        asking = probe.probe(row, way, own=own, within_s=TRY_WITHIN_S, model=model)
+        found = from_sync(http.and_close(asking))
+    with transaction.atomic():
+        record_key_health(key_id=key.id, error=found.error)
+        _record(key, "provider_key.tested", by=by, model=found.model, outcome=found.code or "ok")
+    return found
 
 
 def reset_breakers(*, workspace_id: UUID, circuits: Sequence[Circuit], by: str) -> None:
@@ -136,10 +158,6 @@ def _hint_of(secret: str) -> str:
     return secret[-4:] if len(secret) >= MIN_HINTED_CHARS else ""
 
 
-def _record(
-    key: ProviderKey, event: str, *, by: str, changed: list[str] | None = None, secret: str | None = None
-) -> None:
-    details: dict[str, object] = {"key": key.id, "provider": key.provider, "name": key.name, "base_url": key.base_url}
-    if changed is not None:
-        details["changed"] = [*changed, "secret"] if secret is not None else changed
+def _record(key: ProviderKey, event: str, *, by: str, **more: object) -> None:
+    details = {"key": key.id, "provider": key.provider, "name": key.name, "base_url": key.base_url, **more}
     audit.append(workspace_id=key.workspace_id, actor=by, event=event, details=details)

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from llm.models import ModelAlias, ModelPrice, ProviderKey
+from llm.prices import MAX_MODEL_CHARS
 from llm.ranking import Ranked
 from llm.services import MAX_SECRET_CHARS
 
@@ -44,6 +45,12 @@ class KeyOut(serializers.ModelSerializer[ProviderKey]):
             "last_error",
             "created_at",
         ]
+
+
+class KeyTest(serializers.Serializer[Any]):
+    """Without `model`: the provider's cheapest."""
+
+    model = serializers.CharField(max_length=MAX_MODEL_CHARS, required=False, allow_blank=True)
 
 
 class BreakerOut(serializers.Serializer[Any]):

@@ -7,6 +7,7 @@ urlpatterns = [
     path("breakers/", views.Breakers.as_view()),
     path("breakers/reset/", views.BreakerReset.as_view()),
     path("provider-keys/<uuid:key_id>/", views.ProviderKeyDetail.as_view()),
+    path("provider-keys/<uuid:key_id>/test/", views.ProviderKeyTest.as_view()),
     path("models/", models.Models.as_view()),
     path("models/route/", models.Route.as_view()),
     path("models/aliases/", models.Aliases.as_view()),

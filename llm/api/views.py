@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from atom.ground.api.authentication import who
 from atom.ground.queries import require_installation_admin
 from llm import queries, services
-from llm.api.serializers import BreakerNamed, BreakerOut, KeyChanges, KeyOut, NewKey
+from llm.api.serializers import BreakerNamed, BreakerOut, KeyChanges, KeyOut, KeyTest, NewKey
 from llm.breaker import Circuit
 from llm.models import ProviderKey
 
@@ -51,6 +51,20 @@ class ProviderKeyDetail(APIView):
     def delete(self, request: Request, key_id: UUID) -> Response:
         services.delete_key(key=queries.get_key(who(request), key_id), by=who(request).username)
         return Response(status=204)
+
+
+class ProviderKeyTest(APIView):
+    """One cheapest call with exactly this key: `{ok, model, latency_ms, error?}`."""
+
+    scope = "admin"
+
+    def post(self, request: Request, key_id: UUID) -> Response:
+        key = queries.get_key(who(request), key_id)
+        data = KeyTest(data=request.data)
+        data.is_valid(raise_exception=True)
+        found = services.try_key(key=key, by=who(request).username, **data.validated_data)
+        answer = {"ok": found.is_ok, "model": found.model or None, "latency_ms": found.latency_ms}
+        return Response(answer if found.is_ok else {**answer, "error": found.error, "code": found.code})
 
 
 class Breakers(APIView):

@@ -164,7 +164,7 @@ def error_of_status(provider: str, status: int, headers: Mapping[str, str]) -> L
     """Our error for a provider's HTTP status."""
     match status:
         case 401 | 402 | 403:
-            return KeyRefused(f"{provider} refused the key (status {status}).")
+            return KeyRefused(f"{provider} refused the key (status {status}).", retry_after_s=_retry_after_s(headers))
         case 429:
             return RateLimited(f"{provider} limits the rate of calls.", retry_after_s=_retry_after_s(headers))
         case 408 | 409 | 425:

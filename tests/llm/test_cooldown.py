@@ -1,5 +1,8 @@
 """Keys that were refused or limited rest, and keys of one priority take turns."""
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import pytest
 import redis
 
@@ -54,6 +57,34 @@ async def test_retry_after_of_a_lone_key_is_kept_to_without_a_call(
     assert 18 <= (second.value.retry_after_s or 0) <= 20
     assert (len(openai_simulator.requests), call.attempts) == (1, 0)
     assert [one.outcome for one in call.tried] == ["rate_limited"]
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_retry_after_of_a_refusal_is_kept_to_and_stays_a_refusal(
+    workspace: Workspace, openai_simulator: OpenAISimulator, status: int
+) -> None:
+    await key_at(workspace, openai_simulator)
+    openai_simulator.will_fail(status, retry_after=20)
+    for _ in range(2):
+        with pytest.raises(KeyRefused) as refused:
+            await events_of(call_of(workspace))
+        assert 18 <= (refused.value.retry_after_s or 0) <= 20
+    assert len(openai_simulator.requests) == 1
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429])
+async def test_retry_after_as_a_date_is_kept_to(
+    workspace: Workspace, openai_simulator: OpenAISimulator, status: int
+) -> None:
+    key = await key_at(workspace, openai_simulator)
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=900), usegmt=True)
+    openai_simulator.will_fail(status, retry_after=until)
+    with pytest.raises((KeyRefused, RateLimited)):
+        await events_of(call_of(workspace))
+    name = cooldown.name_of("openai", key.id)
+    rest = (await cooldown.rests([name]))[name]
+    assert rest.is_told
+    assert 840 <= rest.left_s <= 900
 
 
 async def test_a_refused_lone_key_is_tried_again_and_works_when_it_is_good_again(
