@@ -38,6 +38,11 @@ def usable(row: Provider, keys: Iterable[OpenKey]) -> list[Usable]:
     return [found for found in endpoints_of(row, keys) if isinstance(found, Usable)]
 
 
+def is_in_environment(row: Provider) -> bool:
+    """Whether the environment has a key for it, or the address of one that needs no key."""
+    return bool(os.environ.get(row.key_env, "").strip() or (not row.needs_key and os.environ.get(row.base_url_env)))
+
+
 def _of_keys(row: Provider, keys: Iterable[OpenKey]) -> Iterator[Usable | Unusable]:
     for key in keys:
         if key.provider != row.name:
