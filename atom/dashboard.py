@@ -47,6 +47,8 @@ PAGES: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Settings",
         (
             ("llm.providerkey", "Provider keys", "key"),
+            ("llm.modelprice", "Model prices", "payments"),
+            ("llm.modelalias", "Model names", "label"),
             ("ground.accesstoken", "Access tokens", "token"),
             ("ground.membership", "Members", "group"),
             ("ground.workspace", "Workspace", "apartment"),

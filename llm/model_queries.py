@@ -15,7 +15,7 @@ from llm.catalog import Catalog
 from llm.endpoints import usable
 from llm.events import Usage
 from llm.messages import Request
-from llm.models import ModelAlias
+from llm.models import ModelAlias, ModelPrice
 from llm.prices import priced
 from llm.queries import breakers_of
 from llm.ranking import window_of
@@ -64,6 +64,17 @@ def get_alias(principal: Principal, alias_id: UUID) -> ModelAlias:
     found = aliases_of(principal).filter(pk=alias_id).first()
     if found is None:
         raise NotFound("There is no such alias.")
+    return found
+
+
+def prices_of(principal: Principal) -> QuerySet[ModelPrice]:
+    return ModelPrice.objects.filter(workspace_id=principal.workspace_id)
+
+
+def get_price(principal: Principal, price_id: UUID) -> ModelPrice:
+    found = prices_of(principal).filter(pk=price_id).first()
+    if found is None:
+        raise NotFound("There is no such price.")
     return found
 
 

@@ -30,6 +30,9 @@ def set_price(
     provider, _, name = model.partition("/")
     if provider not in PROVIDERS or not name or len(name) > MAX_MODEL_CHARS:
         raise BadRequest("A price belongs to a model written as provider/id, of a known provider.", param="model")
+    prices = (input_usd_per_million, output_usd_per_million, cached_usd_per_million)
+    if any(price is not None and not price >= 0 for price in prices):
+        raise BadRequest("A price is 0 or more US dollars per million tokens.")
     values = {
         "input_usd_per_million": input_usd_per_million,
         "output_usd_per_million": output_usd_per_million,
@@ -41,6 +44,15 @@ def set_price(
         audit.append(workspace_id=workspace_id, actor=by, event="model_price.set", details={"model": model, **told})
     catalog.forget(workspace_id)
     return row, is_new
+
+
+def delete_price(*, price: ModelPrice, by: str) -> None:
+    """The price list's price counts again."""
+    with transaction.atomic():
+        details = {"model": price.model}
+        audit.append(workspace_id=price.workspace_id, actor=by, event="model_price.deleted", details=details)
+        price.delete()
+    catalog.forget(price.workspace_id)
 
 
 def set_alias(*, workspace_id: UUID, alias: str, model: str, by: str) -> tuple[ModelAlias, bool]:

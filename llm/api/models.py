@@ -39,6 +39,17 @@ class Models(APIView):
         return Response(PriceOut(row).data, status=201 if is_new else 200)
 
 
+class PriceDetail(APIView):
+    """One price of the workspace's own."""
+
+    scope = "admin"
+
+    def delete(self, request: Request, price_id: UUID) -> Response:
+        price = model_queries.get_price(who(request), price_id)
+        model_services.delete_price(price=price, by=who(request).username)
+        return Response(status=204)
+
+
 class Aliases(APIView):
     """The workspace's own names for models; set one."""
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from atom.ground.principal import Principal
 from atom.ground.tokens import create_token
 from feedback.models import Feedback
 from governance.models import Approval, Decision
+from llm.model_services import set_alias, set_price
+from llm.services import create_key
 
 
 @pytest.fixture
@@ -79,6 +82,15 @@ def rows(alice: Principal, bob: Principal, workspace: Workspace, make_agent: Cal
         digest="0" * 64,
         expires_at=timezone.now() + timedelta(hours=1),
     )
+    key = create_key(workspace_id=workspace.id, provider="groq", name="zebra key", secret="sk-zebra", by="alice")
+    price, _ = set_price(
+        workspace_id=workspace.id,
+        model="groq/zebra",
+        input_usd_per_million=Decimal(1),
+        output_usd_per_million=Decimal(2),
+        by="alice",
+    )
+    alias, _ = set_alias(workspace_id=workspace.id, alias="zebra", model="groq/zebra", by="alice")
     entry = workspace.audit_entries.order_by("-seq").first()
-    found = [agent, session, run, token, decision, approval, entry, member, workspace, said]
+    found = [agent, session, run, token, decision, approval, entry, member, workspace, said, key, price, alias]
     return {row._meta.label_lower: row for row in found if row is not None}

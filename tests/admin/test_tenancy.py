@@ -24,6 +24,9 @@ LABELS = [
     "governance.decision",
     "governance.approval",
     "feedback.feedback",
+    "llm.providerkey",
+    "llm.modelprice",
+    "llm.modelalias",
 ]
 
 
