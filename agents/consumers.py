@@ -76,7 +76,7 @@ class ChatConsumer(GovernedSocket):
             session = await in_db(queries.get_session, self.principal, session_id)
             agent = session.agent
         elif wanted.get("agent"):
-            agent = await in_db(queries.get_agent, self.principal, wanted["agent"])
+            agent = await in_db(queries.get_acting_agent, self.principal, wanted["agent"])
             session = await in_db(find_session, self.principal, agent, session_id)
         else:
             raise BadRequest("Name an agent or a session_id.", param="agent")

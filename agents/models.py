@@ -66,6 +66,16 @@ class Agent(models.Model):
         return self.name
 
 
+class TokenBinding(models.Model):
+    """An access token that acts as one agent and no other. Made with the token, never changed."""
+
+    token = models.OneToOneField(AccessToken, primary_key=True, on_delete=models.CASCADE, related_name="binding")
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="token_bindings")
+
+    def __str__(self) -> str:
+        return f"{self.token} as {self.agent}"
+
+
 class Session(models.Model):
     """A conversation of somebody with an agent."""
 
@@ -113,6 +123,8 @@ class Run(models.Model):
     error_message = models.TextField(blank=True)
     # The model request of a run that waits for an approval, so that any process can go on with it.
     parked = models.JSONField(null=True, blank=True, editable=False)
+    # The only models that the token may use, for whoever goes on with the run; None: all.
+    allowed_models = models.JSONField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     ended_at = models.DateTimeField(null=True, blank=True)
 

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
+from agents.bindings import agent_bound_to, require_agent
 from agents.models import Agent, Message, Run, RunEvent, Session
 from agents.services import DIRECT, ensure_direct_agent
 from atom.ground.errors import ModelNotFound, NotFound
@@ -12,6 +13,12 @@ from atom.ground.principal import Principal
 
 def agents_of(principal: Principal) -> QuerySet[Agent]:
     return Agent.objects.filter(workspace_id=principal.workspace_id)
+
+
+def agents_to_act_as(principal: Principal) -> QuerySet[Agent]:
+    """All of the workspace, or the one that the token is bound to."""
+    bound_to = agent_bound_to(principal)
+    return agents_of(principal) if bound_to is None else agents_of(principal).filter(pk=bound_to)
 
 
 def _uuid(text: str) -> UUID | None:
@@ -31,15 +38,28 @@ def get_agent(principal: Principal, reference: str | UUID) -> Agent:
     return found
 
 
+def get_acting_agent(principal: Principal, reference: str | UUID) -> Agent:
+    """The agent with this id or slug, to act as; AgentNotAllowed when the token is bound to another."""
+    agent = get_agent(principal, reference)
+    require_agent(principal, agent)
+    return agent
+
+
 def agent_for_model(principal: Principal, model: str) -> Agent:
-    """Who acts when a call on `/v1` names `model`: the agent in `agent/<slug>`, else the workspace's `direct`."""
+    """Who acts when a call on `/v1` names `model`: the agent in `agent/<slug>`, which must be the token's own if it
+    is bound to one; else the token's own, else the workspace's `direct`.
+    """
     kind, _, slug = model.partition("/")
     if kind != "agent":
+        bound_to = agent_bound_to(principal)
+        if bound_to is not None:
+            return get_agent(principal, bound_to)
         found = agents_of(principal).filter(slug=DIRECT).first()
         return found or ensure_direct_agent(workspace_id=principal.workspace_id)
     found = agents_of(principal).filter(slug=slug).first()
     if found is None:
         raise ModelNotFound(f"There is no model '{model}'.", param="model")
+    require_agent(principal, found)
     return found
 
 

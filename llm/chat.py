@@ -10,7 +10,7 @@ import structlog
 from django.conf import settings
 
 from atom.ground.database import in_db
-from atom.ground.errors import AtomError, ModelNotFound
+from atom.ground.errors import AtomError, ModelNotAllowed, ModelNotFound
 from llm import breaker, catalog, cooldown, keyring, retries, routing, spending
 from llm.attempts import Attempt, Turn, ask, circuit_of, passed_over, probe_s
 from llm.breaker import Permit
@@ -21,7 +21,7 @@ from llm.events import Event, Usage
 from llm.failures import Failure, summed_up
 from llm.keyring import OpenKey
 from llm.messages import Request
-from llm.routing import Candidate
+from llm.routing import Allowed, Candidate
 from llm.spending import Hold, Purse
 
 log = structlog.get_logger(__name__)
@@ -35,13 +35,20 @@ KEYS_OWN = (KeyRefused, RateLimited)
 class Call:
     """A call in progress. `models` is whom to ask, in order: `provider/model`, a bare id, or `auto`.
 
-    Without `models` it is `request.model` alone, as the caller named it, and nobody else. Once events flow,
+    Without `models` it is `request.model` alone, as the caller named it, and nobody else. `allowed`, if given, are
+    the only models that may serve, whatever the names mean: `provider/model` each. Once events flow,
     `provider` and `model` say who serves. `attempts` counts the upstream calls made; `tried` says how each
     candidate's turn ended, also of those that were passed over. `purse` is asked before each call that costs money.
     """
 
     def __init__(
-        self, *, workspace_id: UUID, request: Request, models: Sequence[str] = (), purse: Purse | None = None
+        self,
+        *,
+        workspace_id: UUID,
+        request: Request,
+        models: Sequence[str] = (),
+        allowed: Allowed = None,
+        purse: Purse | None = None,
     ) -> None:
         self.provider = ""
         self.model = ""
@@ -51,6 +58,7 @@ class Call:
         self._request = request
         self._purse = purse
         self._models = tuple(models) or (request.model,)
+        self._allowed = allowed
         self._order: list[Candidate] = []
         # Those of the order whose keys rest by our own guess: they come last.
         self._resting: list[Candidate] = []
@@ -99,7 +107,9 @@ class Call:
         if known is None:
             known = await in_db(_read, self._workspace_id)
         keys, own = known
-        found = candidates_of(keyring.in_turn(keys), self._models, request=self._request, own=own)
+        found = candidates_of(
+            keyring.in_turn(keys), self._models, request=self._request, own=own, allowed=self._allowed
+        )
         # At once, so that two calls that choose at the same time do not choose the same key.
         keyring.take_turn(found[0].key_id)
         self._end = asyncio.get_running_loop().time() + found[0].endpoint.deadlines.total_s
@@ -230,9 +240,14 @@ def _read(workspace_id: UUID) -> tuple[tuple[OpenKey, ...], Catalog]:
 
 
 def candidates_of(
-    keys: Sequence[OpenKey], models: Sequence[str], *, request: Request | None = None, own: Catalog = catalog.EMPTY
+    keys: Sequence[OpenKey],
+    models: Sequence[str],
+    *,
+    request: Request | None = None,
+    own: Catalog = catalog.EMPTY,
+    allowed: Allowed = None,
 ) -> list[Candidate]:
-    """Whom these names mean, in order, each once; what is not known or not configured is left out.
+    """Whom these names mean, in order, each once; what is not known, not allowed or not configured is left out.
 
     Raises what was wrong with the first name when nothing is left.
     """
@@ -240,8 +255,8 @@ def candidates_of(
     refusal: AtomError | None = None
     for model in models:
         try:
-            chosen = routing.choose(keys, model, request=request, catalog=own)
-        except (ModelNotFound, NoProvider) as exc:
+            chosen = routing.choose(keys, model, request=request, catalog=own, allowed=allowed)
+        except (ModelNotFound, ModelNotAllowed, NoProvider) as exc:
             refusal = refusal or exc
             continue
         if routing.goal_of(routing.meaning(model, own)[0]) is not None:

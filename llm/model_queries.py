@@ -44,8 +44,11 @@ class PricedModel:
         return self.input_usd_per_million is not None
 
 
-def models_and_prices(workspace_id: UUID) -> list[PricedModel]:
-    """The models that the registry or the workspace's prices name, of providers that it can call."""
+def models_and_prices(principal: Principal) -> list[PricedModel]:
+    """The models that the registry or the workspace's prices name, of providers that it can call; those only that
+    the principal may use.
+    """
+    workspace_id, allowed = principal.workspace_id, principal.models
     keys, own = keyring.open_keys(workspace_id), catalog.catalog_of(workspace_id)
     rows = []
     for row in PROVIDERS.values():
@@ -53,7 +56,7 @@ def models_and_prices(workspace_id: UUID) -> list[PricedModel]:
             rows += [
                 _priced_model(row.name, model, own) for model in dict.fromkeys((*row.models, *_own(row.name, own)))
             ]
-    return rows
+    return [row for row in rows if allowed is None or row.model in allowed]
 
 
 def aliases_of(principal: Principal) -> QuerySet[ModelAlias]:
@@ -79,7 +82,7 @@ def get_price(principal: Principal, price_id: UUID) -> ModelPrice:
 
 
 def explained(principal: Principal, request: Request) -> Explained:
-    """Whom a call of this request would go to, and why. Raises ModelNotFound."""
+    """Whom a call of this request would go to, and why. Raises ModelNotFound, ModelNotAllowed."""
     workspace_id = principal.workspace_id
     down = {status.circuit for status in breakers_of(principal) if status.state == "open"}
     sick = {(circuit.provider, circuit.model, circuit.key_id) for circuit in down}
@@ -93,6 +96,7 @@ def explained(principal: Principal, request: Request) -> Explained:
         request=request,
         catalog=catalog.catalog_of(workspace_id),
         is_healthy=is_healthy,
+        allowed=principal.models,
     )
 
 

@@ -1,5 +1,6 @@
 """Reads of keys and of the models that a workspace can use."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -39,15 +40,19 @@ def get_key(principal: Principal, key_id: UUID) -> ProviderKey:
     return found
 
 
-def models_of(workspace_id: UUID) -> list[ServedModel]:
-    """The registry's models of every provider that this workspace can call. Call through `in_db`."""
+def models_of(workspace_id: UUID, allowed: Collection[str] | None = None) -> list[ServedModel]:
+    """The models of every provider that this workspace can call: the registry's, or, for a token with a list, those
+    of the list. Call through `in_db`.
+    """
     keys = keyring.open_keys(workspace_id)
-    return [
-        ServedModel(id=f"{row.name}/{model}", owned_by=row.name)
-        for row in PROVIDERS.values()
-        if row.models and usable(row, keys)
-        for model in row.models
-    ]
+    found: list[ServedModel] = []
+    for row in PROVIDERS.values():
+        names = [f"{row.name}/{model}" for model in row.models]
+        if allowed is not None:
+            names = sorted(name for name in allowed if name.partition("/")[0] == row.name)
+        if names and usable(row, keys):
+            found += [ServedModel(id=name, owned_by=row.name) for name in names]
+    return found
 
 
 def breakers_of(principal: Principal) -> list[Status]:

@@ -1,11 +1,11 @@
 """From what a caller names as `model` to whom to call, in order."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import get_args
 from uuid import UUID
 
-from atom.ground.errors import ModelNotFound
+from atom.ground.errors import ModelNotAllowed, ModelNotFound
 from llm.catalog import EMPTY, Catalog, catalog_of
 from llm.context import fit_context
 from llm.endpoints import Unusable, Usable, endpoints_of, usable
@@ -19,6 +19,9 @@ from llm.thinking import fit, split
 
 AUTO = "auto"
 NOT_CONFIGURED = "No model is configured. Set OPENAI_API_KEY (or another provider's), or add a provider key."
+
+
+NOT_ALLOWED = "This token may not use it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Candidate:
 
 
 IsHealthy = Callable[[Candidate], bool]
+# The only models that a caller may use, as `provider/model`; None: all.
+Allowed = Set[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +75,18 @@ def choose(
     catalog: Catalog = EMPTY,
     is_healthy: IsHealthy | None = None,
     prefer: str | None = None,
+    allowed: Allowed = None,
 ) -> list[Candidate]:
     """`candidates` for keys that are at hand; no query.
 
     With `request`, `auto` looks at what is asked: for each provider the model that suits best, the best first; without
     it, the default models in the registry's order. `is_healthy`: those that are not come last. `prefer` is the
-    provider (or `provider/model`) that a session is used to; it comes first while it is healthy.
+    provider (or `provider/model`) that a session is used to; it comes first while it is healthy. Raises also
+    ModelNotAllowed, when nothing that the name means is among `allowed`.
     """
     name, thinking = meaning(model, catalog)
     goal = goal_of(name)
-    found = _named_by(keys, name) if goal is None else _automatic(keys, goal, request, catalog)
+    found = _named_by(keys, name, allowed) if goal is None else _automatic(keys, goal, request, catalog, allowed)
     if thinking is not None:
         found = [replace(one, thinking=thinking) for one in found]
     is_well = is_healthy or _always
@@ -131,10 +138,11 @@ def explain(
     request: Request,
     catalog: Catalog = EMPTY,
     is_healthy: IsHealthy | None = None,
+    allowed: Allowed = None,
 ) -> Explained:
     """Whom `choose` chooses, how every model that could be meant fares, and why not the others. Calls nothing.
 
-    Raises ModelNotFound.
+    Raises ModelNotFound, ModelNotAllowed.
     """
     name, thinking = meaning(model, catalog)
     request = replace(request, thinking=thinking or request.thinking)
@@ -145,23 +153,33 @@ def explain(
         rows = [replace(one, dropped=()) for one in rank([(row.name, bare_name)], needs, catalog=catalog)]
         others: list[Ranked] = []
     else:
-        names = _askable(keys)
-        rows = rank(_models_of(names), needs, goal, catalog=catalog)
-        others = rank(_models_of([one for one in PROVIDERS if one not in names]), needs, goal, catalog=catalog)
+        asked = _models_of(_askable(keys, allowed), allowed)
+        rows = rank(asked, needs, goal, catalog=catalog)
+        others = rank([one for one in _models_of(PROVIDERS) if one not in asked], needs, goal, catalog=catalog)
     try:
-        chosen, error = tuple(choose(keys, model, request=request, catalog=catalog, is_healthy=is_healthy)), None
+        found = choose(keys, model, request=request, catalog=catalog, is_healthy=is_healthy, allowed=allowed)
+        chosen, error = tuple(found), None
     except NoProvider as exc:
         chosen, error = (), exc
     if not chosen and goal is None:
         rows, others = [], rows
     why = {name: _why_not(PROVIDERS[name], keys) for name in {row.provider for row in others}}
-    out = [replace(row, dropped=(why[row.provider],), is_last_resort=False) for row in others]
+    out = [
+        replace(
+            row,
+            dropped=(why[row.provider] if _may_use(allowed, row.provider, row.model) else NOT_ALLOWED,),
+            is_last_resort=False,
+        )
+        for row in others
+    ]
     return Explained(name, needs, (*rows, *out), chosen, error)
 
 
 # --- Models that were named -----------------------------------------------------------------------------
-def _named_by(keys: Sequence[OpenKey], model: str) -> list[Candidate]:
+def _named_by(keys: Sequence[OpenKey], model: str, allowed: Allowed) -> list[Candidate]:
     row, name = _named(model)
+    if not _may_use(allowed, row.name, name):
+        raise ModelNotAllowed(f"This token may not use the model '{row.name}/{name}'.", param="model")
     found = endpoints_of(row, keys)
     chosen = [_candidate(row, name, one) for one in found if isinstance(one, Usable)]
     if not chosen:
@@ -184,35 +202,46 @@ def _named(model: str) -> tuple[Provider, str]:
 
 
 # --- Models that are chosen -----------------------------------------------------------------------------
-def _automatic(keys: Sequence[OpenKey], goal: Goal, request: Request | None, catalog: Catalog) -> list[Candidate]:
+def _automatic(
+    keys: Sequence[OpenKey], goal: Goal, request: Request | None, catalog: Catalog, allowed: Allowed
+) -> list[Candidate]:
     """One model of each provider that is usable, best first, with all its keys."""
-    names = _askable(keys)
+    names = _askable(keys, allowed)
     if not names:
+        if _askable(keys):
+            raise ModelNotAllowed("This token may use none of the models that are configured here.", param="model")
         raise NoProvider(NOT_CONFIGURED)
+    models = _models_of(names, allowed)
     if request is None and goal == "auto":
-        best = {name: PROVIDERS[name].models[0] for name in names}
+        best = {}
+        for provider, model in models:
+            best.setdefault(provider, model)
     else:
-        best = _best_of(names, goal, Needs() if request is None else needs_of(request), catalog)
+        best = _best_of(models, goal, Needs() if request is None else needs_of(request), catalog)
     rows = [(PROVIDERS[name], model) for name, model in best.items()]
     return [_candidate(row, model, way) for row, model in rows for way in usable(row, keys)]
 
 
-def _askable(keys: Sequence[OpenKey]) -> list[str]:
-    """The usable providers whose models `auto` knows, in the registry's order.
+def _askable(keys: Sequence[OpenKey], allowed: Allowed = None) -> list[str]:
+    """The usable providers with models that `auto` knows and that are allowed, in the registry's order.
 
     The demo model stands in for nobody: it would answer where an error tells more.
     """
-    names = [row.name for row in PROVIDERS.values() if row.models and usable(row, keys)]
+    names = [row.name for row in PROVIDERS.values() if _models_of([row.name], allowed) and usable(row, keys)]
     return [name for name in names if name != LOCAL] or names
 
 
-def _models_of(names: Iterable[str]) -> list[tuple[str, str]]:
-    return [(name, model) for name in names for model in PROVIDERS[name].models]
+def _models_of(names: Iterable[str], allowed: Allowed = None) -> list[tuple[str, str]]:
+    return [(name, model) for name in names for model in PROVIDERS[name].models if _may_use(allowed, name, model)]
 
 
-def _best_of(names: Sequence[str], goal: Goal, needs: Needs, catalog: Catalog) -> dict[str, str]:
+def _may_use(allowed: Allowed, provider: str, model: str) -> bool:
+    return allowed is None or f"{provider}/{model}" in allowed
+
+
+def _best_of(models: Iterable[tuple[str, str]], goal: Goal, needs: Needs, catalog: Catalog) -> dict[str, str]:
     """Each provider's best model, the best provider first; NoProvider when none can do what is asked."""
-    ranked = rank(_models_of(names), needs, goal, catalog=catalog)
+    ranked = rank(models, needs, goal, catalog=catalog)
     best: dict[str, str] = {}
     for row in ranked:
         if row.is_able:

@@ -47,7 +47,7 @@ def parts_of(data: dict[str, Any]) -> list[Part]:
 @door("POST", scope="chat")
 async def chat(request: HttpRequest, principal: Principal, agent: str) -> HttpResponseBase:
     data = validated(ChatIn(data=parse_object(request.body)))
-    found = await in_db(queries.get_agent, principal, agent)
+    found = await in_db(queries.get_acting_agent, principal, agent)
     session = await in_db(find_session, principal, found, data.get("session_id"))
     runner = await start_chat(
         principal=principal,

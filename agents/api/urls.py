@@ -1,9 +1,10 @@
 from django.urls import path
 
-from agents.api import chat, usage, views
+from agents.api import chat, tokens, usage, views
 from agents.models import AgentStatus
 
 urlpatterns = [
+    path("tokens/", tokens.Tokens.as_view()),
     path("agents/", views.Agents.as_view()),
     path("agents/<str:agent>/", views.OneAgent.as_view()),
     path("agents/<str:agent>/chat/", chat.chat),

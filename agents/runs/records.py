@@ -1,6 +1,6 @@
 """What the database keeps of a run: opened, parked, answered, ended. Every change of status is conditional."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -43,6 +43,7 @@ def open_run(
     parts: Sequence[Part],
     session: Session | None = None,
     token_id: UUID | None = None,
+    allowed_models: Collection[str] | None = None,
 ) -> Run:
     """A running run with the user's message; SessionBusy while the session has another one open."""
     if session is not None:
@@ -62,6 +63,7 @@ def open_run(
         door=door,
         model_requested=model,
         status=RunStatus.RUNNING,
+        allowed_models=None if allowed_models is None else sorted(allowed_models),
     )
     add_message(run, Message.Role.USER, parts)
     return run

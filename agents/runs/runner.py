@@ -78,6 +78,8 @@ class Turn:
     own_tools: dict[str, HTTPTool] = field(default_factory=dict)
     # Whom to ask, in order, where the agent chooses; empty when the client named the model itself.
     models: tuple[str, ...] = ()
+    # The only ones that its token may use, as `provider/model`; None: all.
+    allowed: frozenset[str] | None = None
     is_background: bool = False
     # Of a run that was parked: what stands in its row already.
     before: Served = field(default_factory=Served)
@@ -183,11 +185,13 @@ class Runner:
 
     async def _ask_model(self) -> list[ModelToolCall]:
         """Stream one answer to the listeners; its tool calls are kept back for judging."""
+        turn = self.turn
         call = Call(
-            workspace_id=self.turn.workspace_id,
+            workspace_id=turn.workspace_id,
             request=self._request,
-            models=self.turn.models,
-            purse=gate.Purse(self.turn.spender),
+            models=turn.models,
+            allowed=turn.allowed,
+            purse=gate.Purse(turn.spender),
         )
         self._call = call
         calls: list[ModelToolCall] = []

@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
-from agents import gate, queries
+from agents import bindings, gate, queries
 from agents.fields import exact
 from agents.models import Agent, AgentStatus, Message, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
@@ -42,8 +42,9 @@ async def start_run(
     """Judge the turn, open its run, and start it in this process.
 
     `parts` is the user's message as it is kept; `request` all that the model is sent, without the agent's own
-    prompt and tools. Raises AgentPaused, BlockedByPolicy, SessionBusy.
+    prompt and tools. Raises AgentNotAllowed, AgentPaused, BlockedByPolicy, SessionBusy.
     """
+    await _may_act_as(principal, agent)
     await _may_chat(principal, agent)
     named = split(request.model)
     request = replace(request, model=named.model, thinking=named.thinking or request.thinking)
@@ -56,6 +57,7 @@ async def start_run(
         model=request.model,
         parts=parts,
         session=session,
+        allowed_models=principal.models,
     )
     turn = _turn(run, agent, _as_agent(agent, request), is_background=is_background)
     return await _launch(turn, RunLog(run.id))
@@ -143,6 +145,13 @@ async def close_run(run_id: UUID, outcome: records.Outcome, answer: Sequence[Par
     return True
 
 
+async def _may_act_as(principal: Principal, agent: Agent) -> None:
+    if bindings.is_recalled(principal):
+        bindings.require_agent(principal, agent)
+    else:
+        await in_db(bindings.require_agent, principal, agent)
+
+
 async def _may_chat(principal: Principal, agent: Agent) -> None:
     if agent.status != AgentStatus.ACTIVE:
         raise AgentPaused(f"The agent {agent.slug} is {agent.status}.")
@@ -183,6 +192,7 @@ def _turn(run: Run, agent: Agent, request: Request, *, is_background: bool) -> T
         request=request,
         own_tools=_own_tools(agent),
         models=_models(agent, request.model),
+        allowed=None if run.allowed_models is None else frozenset(run.allowed_models),
         is_background=is_background,
     )
 

@@ -3,7 +3,7 @@
     AtomError
     ├── BadRequest (400) ── MissingUserMessage
     ├── NotAuthenticated (401)
-    ├── Forbidden (403) ── BlockedByPolicy
+    ├── Forbidden (403) ── BlockedByPolicy, ModelNotAllowed, AgentNotAllowed
     ├── NotFound (404) ── ModelNotFound
     ├── Conflict (409) ── AlreadyDecided, AgentPaused, SessionBusy
     ├── TooLarge (413)
@@ -79,6 +79,18 @@ class Forbidden(AtomError):
 
 class BlockedByPolicy(Forbidden):
     code = "blocked_by_policy"
+
+
+class ModelNotAllowed(Forbidden):
+    """The token has a list of models, and this one is not on it."""
+
+    code = "model_not_allowed"
+
+
+class AgentNotAllowed(Forbidden):
+    """The token is bound to an agent, and this is another one."""
+
+    code = "agent_not_allowed"
 
 
 class NotFound(AtomError):

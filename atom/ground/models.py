@@ -80,6 +80,8 @@ class AccessToken(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # `provider/model` each; None: every model. Last, because from here on the name no longer means Django's module.
+    models = models.JSONField(null=True, blank=True)
 
     class Meta:
         ordering = ["-created_at"]

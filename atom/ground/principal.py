@@ -17,6 +17,8 @@ class Principal:
     role: str
     scopes: frozenset[str]
     token_id: UUID | None = None
+    # The only models that its token may use, as `provider/model`; None: all.
+    models: frozenset[str] | None = None
 
     # Django and REST framework ask these of anything that stands in `request.user`.
     is_authenticated: ClassVar[bool] = True

@@ -5,7 +5,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from atom.ground.errors import Forbidden, NotFound
-from atom.ground.models import AccessToken, AuditEntry, Membership, User, Workspace
+from atom.ground.models import ROLE_SCOPES, AccessToken, AuditEntry, Membership, Scope, User, Workspace
 from atom.ground.principal import Principal
 
 
@@ -30,6 +30,12 @@ def get_token(principal: Principal, token_id: UUID) -> AccessToken:
     if found is None:
         raise NotFound("There is no such token.")
     return found
+
+
+def scopes_to_give(principal: Principal, membership: Membership) -> frozenset[str]:
+    """What a token that this principal makes may hold: with `admin` all that the member's role has, else one's own."""
+    of_role = ROLE_SCOPES[membership.role]
+    return of_role if Scope.ADMIN in principal.scopes else of_role & principal.scopes
 
 
 def audit_of(principal: Principal) -> QuerySet[AuditEntry]:

@@ -35,11 +35,13 @@ def create_token(
     name: str,
     by: str,
     scopes: Iterable[str] | None = None,
+    models: Iterable[str] | None = None,
     expires_at: datetime | None = None,
 ) -> tuple[AccessToken, str]:
     """A new token of this member and its secret, which nobody can read again.
 
-    Without `scopes`: all that the member's role may. A scope beyond the role is a BadRequest.
+    Without `scopes`: all that the member's role may. A scope beyond the role is a BadRequest. `models` are the only
+    ones that it may use, as `provider/model`; without them it may use all.
     """
     allowed = ROLE_SCOPES[membership.role]
     wanted = allowed if scopes is None else frozenset(scopes)
@@ -55,13 +57,20 @@ def create_token(
         prefix=secret[:12],
         digest=digest_of(secret),
         scopes=sorted(wanted),
+        models=None if models is None else sorted(set(models)),
         expires_at=expires_at,
     )
     audit.append(
         workspace_id=membership.workspace_id,
         actor=by,
         event="token.created",
-        details={"token": token.id, "name": name, "scopes": token.scopes, "member": membership.user_id},
+        details={
+            "token": token.id,
+            "name": name,
+            "scopes": token.scopes,
+            "models": token.models,
+            "member": membership.user_id,
+        },
     )
     return token, secret
 
@@ -105,6 +114,7 @@ def authenticate(secret: str) -> Principal:
         # Somebody whose role shrank keeps no more than the role has now.
         scopes=frozenset(token.scopes) & ROLE_SCOPES[membership.role],
         token_id=token.id,
+        models=None if token.models is None else frozenset(token.models),
     )
     if len(_remembered) >= REMEMBER_MOST:
         _remembered.clear()

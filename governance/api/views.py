@@ -40,7 +40,7 @@ class Actions(APIView):
         data = NewAction(data=request.data)
         data.is_valid(raise_exception=True)
         wanted = data.validated_data
-        agent = agents.get_agent(who(request), wanted["agent"])
+        agent = agents.get_acting_agent(who(request), wanted["agent"])
         action = Action(
             workspace_id=agent.workspace_id,
             agent_id=agent.id,

@@ -25,7 +25,7 @@ class Models(APIView):
     scope = "chat"
 
     def get(self, request: Request) -> Response:
-        rows = model_queries.models_and_prices(who(request).workspace_id)
+        rows = model_queries.models_and_prices(who(request))
         return Response({"results": ModelOut(rows, many=True).data, "next": None, "previous": None})
 
     def post(self, request: Request) -> Response:

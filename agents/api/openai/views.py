@@ -177,10 +177,10 @@ def _model_json(model: ServedModel) -> dict[str, Any]:
 
 
 def _served(principal: Principal) -> list[ServedModel]:
-    agents = queries.agents_of(principal).filter(status="active").order_by("slug")
+    agents = queries.agents_to_act_as(principal).filter(status="active").order_by("slug")
     return [
         *(ServedModel(f"agent/{agent.slug}", "atom", int(agent.created_at.timestamp())) for agent in agents),
-        *models_of(principal.workspace_id),
+        *models_of(principal.workspace_id, principal.models),
     ]
 
 

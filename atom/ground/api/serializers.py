@@ -11,13 +11,16 @@ class NewToken(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100)
     member = serializers.UUIDField(required=False)
     scopes = serializers.ListField(child=serializers.CharField(), required=False)
+    models = serializers.ListField(
+        child=serializers.CharField(max_length=240), required=False, allow_null=True, allow_empty=False, max_length=200
+    )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
 
 
 class TokenOut(serializers.ModelSerializer[AccessToken]):
     class Meta:
         model = AccessToken
-        fields = ["id", "name", "prefix", "scopes", "user", "expires_at", "revoked_at", "created_at"]
+        fields = ["id", "name", "prefix", "scopes", "models", "user", "expires_at", "revoked_at", "created_at"]
 
 
 class NewMember(serializers.Serializer[Any]):

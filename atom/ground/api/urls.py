@@ -3,7 +3,6 @@ from django.urls import path
 from atom.ground.api import views
 
 urlpatterns = [
-    path("tokens/", views.Tokens.as_view()),
     path("tokens/<uuid:token_id>/", views.Token.as_view()),
     path("members/", views.Members.as_view()),
     path("workspaces/", views.Workspaces.as_view()),

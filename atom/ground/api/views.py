@@ -1,4 +1,4 @@
-"""`/api/tokens/`, `/api/members/`, `/api/audit/`."""
+"""`/api/tokens/{id}/`, `/api/members/`, `/api/audit/`."""
 
 from uuid import UUID
 
@@ -11,26 +11,8 @@ from rest_framework.views import APIView
 from atom.ground import audit, queries, services, tokens
 from atom.ground.api.authentication import who
 from atom.ground.api.paging import Pages
-from atom.ground.api.serializers import AuditOut, MemberOut, NewMember, NewToken, NewWorkspace, TokenOut
-from atom.ground.models import AccessToken, AuditEntry, Membership
-
-
-class Tokens(generics.ListAPIView[AccessToken]):
-    """List one's tokens (an owner: all); make a new one, whose secret is shown this once."""
-
-    serializer_class = TokenOut
-
-    def get_queryset(self) -> QuerySet[AccessToken]:
-        return queries.tokens_of(who(self.request))
-
-    def post(self, request: Request) -> Response:
-        data = NewToken(data=request.data)
-        data.is_valid(raise_exception=True)
-        wanted = dict(data.validated_data)
-        member_id = wanted.pop("member", None)
-        membership = queries.member_for_token(who(request), member_id)
-        token, secret = tokens.create_token(membership=membership, by=who(request).username, **wanted)
-        return Response({**TokenOut(token).data, "token": secret}, status=201)
+from atom.ground.api.serializers import AuditOut, MemberOut, NewMember, NewWorkspace
+from atom.ground.models import AuditEntry, Membership
 
 
 class Token(APIView):
