@@ -22,6 +22,7 @@ from llm.events import NO_USAGE, Event, Finished, Meter, Usage
 from llm.failures import Failure
 from llm.messages import Deadlines, Request
 from llm.prices import cost_usd
+from llm.redaction import Redactor
 from llm.routing import Candidate
 from llm.spending import Hold
 from llm.wires import WHOLE, WIRES
@@ -78,11 +79,13 @@ async def ask(turn: "Turn", request: Request, *, left_s: float, tried: list[Atte
     endpoint = replace(endpoint, deadlines=replace(endpoint.deadlines, total_s=left_s))
     wire = (WIRES if turn.streamed else WHOLE)[turn.candidate.wire]
     request = replace(request, model=turn.candidate.model)
+    redactor = Redactor(endpoint.secret)
     try:
         async with aclosing(wire(request, endpoint, http.client(), turn.meter)) as answer:
             async for event in answer:
                 await turn.saw(event)
-                yield event
+                for said in redactor.events(event):
+                    yield said
     except LLMError as exc:
         turn.error = exc
         raise

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 import redis
 from django.db import connection
 
-from tests.simulators.scripts import Ending, Script
+from tests.simulators.scripts import Ending, Script, ScriptedCall
 from tests.simulators.server import HANG_S, Simulator
 
 # Like no provider's key, so that the net which takes key-like words out of logs cannot hide a leak.
@@ -136,6 +136,11 @@ def faults(simulator: Simulator) -> list[Script]:
         Script(first_delay_s=HANG_S, headers=told),
         Script(pieces=words, delay_s=HANG_S),
         Script(pieces=words, finish=SECRET, headers=told),
+        Script(pieces=["I was asked with ", SECRET, "."]),
+        Script(pieces=["I was asked with ", *(SECRET[at : at + 3] for at in range(0, len(SECRET), 3)), "."]),
+        Script(thinking=[SECRET[:20], SECRET[20:]], pieces=words),
+        Script(calls=[ScriptedCall("tell", json.dumps({"key": SECRET}), "call_1")]),
+        Script(pieces=["I was asked with ", SECRET[:30]], cut_after=2, ending=Ending.RST),
         Script(pieces=words, done=False),
         Script(pieces=words, usage=None),
         Script(pieces=words, pings=True, newline="\r\n", headers=told),

@@ -44,8 +44,8 @@ def heard_key(run_id: UUID | str) -> str:
     return f"atom:run:{run_id}:heard"
 
 
-# An entry goes in when the one before it is there. KEYS: the stream; ARGV: the `seq` before, its own, its events, and what
-# the run has used, if that is news.
+# An entry goes in when the one before it is there. KEYS: the stream; ARGV: the `seq` before, its own, its events, and
+# what the run has used, if that is news.
 # Gives the newest `seq` that is there now.
 _APPEND = """
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
