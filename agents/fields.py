@@ -10,7 +10,7 @@ from django.db.models.expressions import Combinable
 # A price has nine places for a million tokens, so a token's has fifteen.
 FEMTO = Decimal("1e-15")
 # What 64 bits hold of it.
-MOST_USD = Decimal(9_000)
+MOST_USD = Decimal(9_200)
 # SQLite adds in 64 bits, which is little in femto-dollars: whole micro-dollars and the rest are added apart.
 SPLIT = 10**9
 

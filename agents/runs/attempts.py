@@ -1,6 +1,7 @@
 """What a run's calls to models used: each written once, however often it is handed in, and summed up in the run."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -11,17 +12,34 @@ from django.db.models import Count, Q, Sum
 
 from agents.fields import MOST_USD, summed, total_of
 from agents.models import Attempt, Run
-from llm import attempts
-from llm.events import Usage
+from llm import attempts as calls
+from llm.events import NO_USAGE, Usage
 
 # Each attempt with its place in the run, counted from 0.
-Tried: TypeAlias = Sequence[tuple[int, attempts.Attempt]]
+Tried: TypeAlias = Sequence[tuple[int, calls.Attempt]]
 # What may still change while an attempt goes on.
 OUTCOME = [
     "outcome", "message", "duration_s", "time_to_first_token_s", "has_usage", "input_tokens", "output_tokens",
     "cached_tokens", "reasoning_tokens", "cost_usd",
 ]  # fmt: skip
 TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+
+
+@dataclass(slots=True)
+class Served:
+    """Who served so far, and what it took; doors put it into headers, the run into its row."""
+
+    provider: str = ""
+    model: str = ""
+    attempts: int = 0
+    usage: Usage = NO_USAGE
+    cost: Decimal | None = Decimal(0)
+    first_token_s: float | None = None
+
+    def add(self, one: calls.Attempt) -> None:
+        """What an attempt used; once a price is unknown, the cost of the whole is."""
+        self.usage += one.usage
+        self.cost = None if self.cost is None or one.cost_usd is None else self.cost + one.cost_usd
 
 
 def keep_attempts(run: Run, tried: Tried) -> None:
@@ -47,7 +65,7 @@ def keep_attempts(run: Run, tried: Tried) -> None:
     run.save(update_fields=["attempts", *TOKENS, "cost_usd"])
 
 
-def _row(run: Run, place: int, one: attempts.Attempt) -> Attempt:
+def _row(run: Run, place: int, one: calls.Attempt) -> Attempt:
     return Attempt(
         workspace_id=run.workspace_id,
         run_id=run.pk,
@@ -82,12 +100,12 @@ def encode(tried: Tried) -> bytes:
     return orjson.dumps(list(tried), default=str)
 
 
-def decode(raw: bytes) -> list[tuple[int, attempts.Attempt]]:
+def decode(raw: bytes) -> list[tuple[int, calls.Attempt]]:
     """What `encode` wrote."""
     return [(place, _attempt(found)) for place, found in orjson.loads(raw)]
 
 
-def _attempt(found: dict[str, Any]) -> attempts.Attempt:
+def _attempt(found: dict[str, Any]) -> calls.Attempt:
     given = {
         **found,
         "key_id": UUID(found["key_id"]) if found["key_id"] else None,
@@ -95,4 +113,4 @@ def _attempt(found: dict[str, Any]) -> attempts.Attempt:
         "usage": Usage(**found["usage"]),
         "cost_usd": None if found["cost_usd"] is None else Decimal(found["cost_usd"]),
     }
-    return attempts.Attempt(**given)
+    return calls.Attempt(**given)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from agents import gate
 from agents.fields import exact
 from agents.models import Run, RunStatus
 from agents.runs import records
-from agents.runs.attempts import encode
+from agents.runs.attempts import Served, encode
 from agents.runs.events import (
     NAMES,
     ApprovalNeeded,
@@ -39,7 +38,7 @@ from atom.ground.errors import AtomError
 from llm import events as llm_events
 from llm.attempts import Attempt
 from llm.chat import Call
-from llm.events import NO_USAGE, Usage
+from llm.events import Usage
 from llm.messages import Message, Part, Request, Text, ToolResult
 from llm.messages import ToolCall as ModelToolCall
 
@@ -52,18 +51,6 @@ MAX_ROUNDS = 16
 class TooManyRounds(AtomError):
     code = "too_many_tool_rounds"
     status = 502
-
-
-@dataclass(slots=True)
-class Served:
-    """Who served so far, and what it took; doors put it into headers, the run into its row."""
-
-    provider: str = ""
-    model: str = ""
-    attempts: int = 0
-    usage: Usage = NO_USAGE
-    cost: Decimal | None = Decimal(0)
-    first_token_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +222,7 @@ class Runner:
         """Keep what became of a call to the models, and what it used."""
         self._tried += self._placed(tried)
         for one in tried:
-            self.served.usage += one.usage
-            unknown = one.cost_usd is None or self.served.cost is None
-            self.served.cost = None if unknown else (self.served.cost or Decimal(0)) + (one.cost_usd or Decimal(0))
+            self.served.add(one)
 
     def _placed(self, tried: Sequence[Attempt]) -> list[tuple[int, Attempt]]:
         return list(enumerate(tried, self.turn.tried_before + len(self._tried)))

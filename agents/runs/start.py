@@ -10,9 +10,10 @@ from agents.fields import exact
 from agents.models import Agent, AgentStatus, Message, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
 from agents.runs import records
+from agents.runs.attempts import Served
 from agents.runs.events import RunEnded
 from agents.runs.live import ask_to_stop, live
-from agents.runs.runner import Runner, Served, Turn, with_results
+from agents.runs.runner import Runner, Turn, with_results
 from agents.runs.streams import RunLog, last_seq
 from agents.tools.http import HTTPTool
 from atom.ground.database import in_db

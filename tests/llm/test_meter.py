@@ -144,7 +144,7 @@ async def test_a_call_that_is_left_uncounted_says_that_nothing_is_known(
     async with aclosing(call.events()) as events:
         await anext(events)
     [left] = call.tried
-    assert (left.has_usage, left.usage, left.cost_usd) == (False, Usage(), 0)
+    assert (left.has_usage, left.usage, left.cost_usd) == (False, Usage(), Decimal(0))
 
 
 async def test_a_finished_call_of_a_model_without_a_price_has_no_cost(
