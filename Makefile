@@ -46,7 +46,8 @@ check: $(VENV)/.development  ## lint, format, types, layers, dependencies, templ
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python -m tests.deploy_check
 
-bench: $(VENV)/.development  ## measure the gateway beside hitting the upstream directly
+bench: $(VENV)/.development  ## measure verdicts beside other engines, and the gateway beside its upstream
+	@$(BIN)/python -m bench.gate
 	@$(BIN)/python -m bench.gateway
 
 browser:  ## install Chromium for the browser tests (Debian and Ubuntu, as root)

@@ -39,6 +39,7 @@ PAGES: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("governance.decision", "Decisions", "gavel"),
             ("governance.budget", "Budgets", "savings"),
+            ("governance.policy", "Policies", "policy"),
             ("feedback.feedback", "Feedback", "thumbs_up_down"),
             ("ground.auditentry", "Audit trail", "history"),
         ),

@@ -27,6 +27,9 @@ from atom.ground.models import Scope
 from governance import queries, services
 from governance.budgets import admin as budgets  # noqa: F401  # its page registers itself
 from governance.models import Approval, ApprovalStatus, Decision
+from governance.policies.admin import PolicyAdmin
+
+__all__ = ["ApprovalAdmin", "DecisionAdmin", "PolicyAdmin"]
 
 STATUS_COLOURS = {
     ApprovalStatus.PENDING.value: "warning",
@@ -100,6 +103,7 @@ class ApprovalAdmin(WorkspaceAdmin):
         "run",
         "created_at",
         "expires_at",
+        "people",
     ]
     decided_fields = ["decided_by", "decided_at", "note", "executed_at", "result_readable", "error", "digest"]
     readonly_fields = [*asked_fields, *decided_fields]
@@ -190,6 +194,15 @@ class ApprovalAdmin(WorkspaceAdmin):
     def why(self, approval: Approval) -> str:
         return approval.decision.reason
 
+    @admin.display(description="Approved by")
+    def people(self, approval: Approval) -> str:
+        """Who has approved this revision so far, of how many; and whether whoever caused it may not."""
+        names = [
+            vote.user.username for vote in approval.votes.select_related("user") if vote.revision == approval.revision
+        ]
+        said = f"{', '.join(names) or 'nobody yet'} ({len(names)} of {approval.quorum})"
+        return f"{said}; not by whoever caused it" if approval.four_eyes else said
+
     @admin.display(description="Asked", ordering="created_at")
     def asked(self, approval: Approval) -> str:
         just_now = timezone.now() - approval.created_at < timedelta(minutes=1)
@@ -207,7 +220,7 @@ class DecisionAdmin(WorkspaceAdmin):
     view_scope = Scope.CHAT
     list_display = ["created_at", "verdict", "agent", "maturity", "action", "complexity", "reason", "outcome"]
     list_display_links = ["action"]
-    list_filter = ["decision", "complexity", "maturity", "is_unknown_action", "agent", "created_at"]
+    list_filter = ["decision", "is_error", "complexity", "maturity", "is_unknown_action", "agent", "created_at"]
     list_select_related = ["agent"]
     search_fields = ["action", "tool", "agent__slug"]
     fields = [
@@ -223,6 +236,10 @@ class DecisionAdmin(WorkspaceAdmin):
         "context_readable",
         "rule",
         "policy_version",
+        "is_error",
+        "shadow_decision",
+        "shadow_rule",
+        "shadow_policy_version",
         "latency_us",
         "run",
         "user",

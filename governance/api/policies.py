@@ -68,7 +68,7 @@ class PolicyOut(serializers.ModelSerializer[Policy]):
         shadow = in_force.shadow if in_force.shadow and in_force.shadow.policy_id == instance.pk else None
         return {
             **super().to_representation(instance),
-            "status": "active" if active else "shadow" if shadow else "draft",
+            "status": queries.status_of(instance),
             "active_version": active.number if active else None,
             "shadow_version": shadow.number if shadow else None,
             **VersionOut(instance.latest).data,

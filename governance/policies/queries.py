@@ -35,3 +35,11 @@ def in_force(workspace_id: UUID) -> PolicyInForce:
 def latest_replay(policy: Policy, version: PolicyVersion | None = None) -> PolicyReplay | None:
     rows = PolicyReplay.objects.filter(version__policy=policy).select_related("version__policy")
     return (rows.filter(version=version) if version else rows).first()
+
+
+def status_of(policy: Policy) -> str:
+    """active, shadow, or draft."""
+    row = in_force(policy.workspace_id)
+    if row.active is not None and row.active.policy_id == policy.pk:
+        return "active"
+    return "shadow" if row.shadow is not None and row.shadow.policy_id == policy.pk else "draft"

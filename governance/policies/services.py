@@ -28,7 +28,8 @@ _NAME = re.compile(r"[\w .-]{1,40}")
 REPLAY_DAYS, MOST_REPLAY_DAYS = 30, 366
 
 
-def _slugs(workspace_id: UUID) -> Collection[str]:
+def slugs_of(workspace_id: UUID) -> Collection[str]:
+    """The names that rules of this workspace may use."""
     return set(Agent.objects.filter(workspace_id=workspace_id).values_list("slug", flat=True))
 
 
@@ -51,7 +52,7 @@ def save_policy(*, principal: Principal, name: str, document: str | dict[str, An
     if not _NAME.fullmatch(name) or name != name.strip():
         raise BadRequest("A name has 1 to 40 letters, digits, spaces, dots, dashes.", param="name")
     text = text_of(document)
-    policy = check_policy(text, slugs=_slugs(principal.workspace_id))
+    policy = check_policy(text, slugs=slugs_of(principal.workspace_id))
     _locked(principal.workspace_id)
     row, _ = Policy.objects.get_or_create(workspace_id=principal.workspace_id, name=name)
     last = row.versions.order_by("-number").first()
@@ -90,7 +91,7 @@ def roll_back(*, policy: Policy, principal: Principal) -> PolicyVersion:
 
 
 def _put_into_force(principal: Principal, version: PolicyVersion, event: str) -> PolicyVersion:
-    check_policy(version.source, slugs=_slugs(principal.workspace_id))
+    check_policy(version.source, slugs=slugs_of(principal.workspace_id))
     POLICIES.changing(principal.workspace_id)
     in_force = _locked(principal.workspace_id)
     before = in_force.active
@@ -123,7 +124,7 @@ def shadow(*, policy: Policy, principal: Principal, on: bool, number: int | None
     principal.require(Scope.ADMIN)
     version = get_version(policy, number) if on else None
     if version is not None:
-        check_policy(version.source, slugs=_slugs(principal.workspace_id))
+        check_policy(version.source, slugs=slugs_of(principal.workspace_id))
     POLICIES.changing(principal.workspace_id)
     in_force = _locked(principal.workspace_id)
     if version is None and (in_force.shadow is None or in_force.shadow.policy_id != policy.pk):
