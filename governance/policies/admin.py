@@ -92,7 +92,11 @@ class PolicyAdmin(WorkspaceAdmin):
     list_display = ["name", "state", "in_force", "latest_version", "language", "changed"]
     search_fields = ["name"]
     fields = ["name", "document"]
-    actions_detail = ["activate_one", "compare", "roll_back_one", "shadow_one", "deactivate_one"]
+    actions_detail = [
+        "activate_one",
+        "roll_back_one",
+        {"title": "More", "items": ["compare", "shadow_one", "deactivate_one"]},
+    ]
     change_form_outer_after_template = "governance/policy_versions.html"
 
     class Media:
