@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -65,7 +66,8 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptabl
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["document"] = self.instance.latest.source if self.instance.name else STARTER
-        if self.instance.name:
+        # Whoever may only look has no fields at all.
+        if self.instance.name and "name" in self.fields:
             self.fields["name"].disabled = True
 
     def clean_document(self) -> str:
@@ -282,7 +284,7 @@ class PolicyAdmin(WorkspaceAdmin):
 
     @column("Document")
     def shown_document(self, policy: Policy) -> str:
-        return policy.latest.source
+        return format_html('<pre class="policy-source">{}</pre>', policy.latest.source)
 
 
 def _difference(old: str, new: str) -> list[tuple[str, str, str, str]]:
