@@ -296,6 +296,21 @@ def test_what_is_loaded_while_a_change_has_not_committed_is_loaded_again(
     assert rule_names(elsewhere.get(alice.workspace_id)) == "house@2"
 
 
+def test_a_change_is_seen_by_whoever_looks_long_after(
+    transactional_db: None,
+    store: redis.Redis,
+    elsewhere: Snapshots[Any],
+    put: Callable[..., PolicyVersion],
+    alice: Principal,
+) -> None:
+    elsewhere.get(alice.workspace_id)
+    put(DENY_LARGE)
+    # The mark of the change is gone by the time anybody asks again.
+    store.delete(f"atom:snapshot:policies:{alice.workspace_id}:mark")
+    time.sleep(CHECK_EVERY_S)
+    assert rule_names(elsewhere.get(alice.workspace_id)) == "house@1"
+
+
 def test_an_unchanged_policy_is_not_read_again(
     transactional_db: None, elsewhere: Snapshots[Any], store: redis.Redis, alice: Principal
 ) -> None:

@@ -103,6 +103,18 @@ def test_errors_are_told_as_errors_and_a_paused_agent_stays_paused(
     assert done.result["errors"] == 1
 
 
+def test_what_could_not_be_judged_before_was_no_denial(
+    save: Callable[..., PolicyVersion], alice: Principal, make_agent: Callable[..., Agent], store: redis.Redis
+) -> None:
+    version = save({"actions": ["pay"], "decision": "deny", "when": "arguments.amount > 5"})
+    services.activate(policy=version.policy, principal=alice)
+    judge_action(action_of(make_agent(), "pay", arguments={"amount": "900"}))
+    assert tried(version, alice).result["flips"] == []
+    stricter = save({"actions": ["pay"], "decision": "deny"})
+    flips = tried(stricter, alice).result["flips"]
+    assert [(flip["was"], flip["would_be"]) for flip in flips] == [("error", "deny")]
+
+
 def test_a_replay_of_many_decisions_keeps_only_the_tally(
     save: Callable[..., PolicyVersion],
     alice: Principal,
