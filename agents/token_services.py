@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import transaction
 
 from agents import queries
+from agents.bindings import agent_bound_to
 from agents.models import TokenBinding
 from atom.ground import audit
 from atom.ground.errors import BadRequest, Forbidden
@@ -34,7 +35,7 @@ def issue_token(
     `agent` is the slug of the only agent that it acts as, `models` are the only models that it may use. Nobody gives
     more than they have: Forbidden. A foreign member or agent is NotFound, an unknown provider a BadRequest.
     """
-    if principal.models is not None or queries.agent_bound_to(principal) is not None:
+    if principal.models is not None or agent_bound_to(principal) is not None:
         # Whoever holds it would else make one without its limits.
         raise Forbidden("A token that is limited to models or to an agent makes no other tokens.")
     membership = member_for_token(principal, member)

@@ -18,7 +18,7 @@ from llm import http
 from llm.catalog import Catalog
 from llm.endpoints import Usable
 from llm.errors import BadResponse, ConnectFailed, TimedOut
-from llm.events import Event, Usage
+from llm.events import Event, Meter, Usage
 from llm.messages import Deadlines, Endpoint, Message, Request, Text
 from llm.prices import priced
 from llm.registry import Provider
@@ -58,7 +58,7 @@ async def probe(row: Provider, way: Usable, *, own: Catalog, within_s: float, mo
         async with asyncio.timeout(within_s):
             model = model or cheapest_model(row, own) or await _first_listed(endpoint)
             request = Request(model, (Message("user", (Text(QUESTION),)),), max_tokens=ANSWER_TOKENS)
-            await _to_its_end(WHOLE[row.wire_of(model)](request, endpoint, http.client()))
+            await _to_its_end(WHOLE[row.wire_of(model)](request, endpoint, http.client(), Meter()))
     except TimeoutError:
         error: AtomError = TimedOut(f"{row.name} did not answer within {within_s:g} s.")
     except AtomError as exc:

@@ -213,7 +213,7 @@ def _automatic(
         raise NoProvider(NOT_CONFIGURED)
     models = _models_of(names, allowed)
     if request is None and goal == "auto":
-        best = {}
+        best: dict[str, str] = {}
         for provider, model in models:
             best.setdefault(provider, model)
     else:

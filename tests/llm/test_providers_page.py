@@ -85,7 +85,9 @@ def test_every_variable_that_the_page_names_is_one() -> None:
 def write() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for name, rows in tables().items():
-        text = between(name).sub(lambda _, rows=rows: rows, text)
+        found = between(name).search(text)
+        assert found is not None
+        text = text[: found.start()] + rows + text[found.end() :]
     PAGE.write_text(text, encoding="utf-8")
 
 

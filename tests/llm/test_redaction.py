@@ -18,7 +18,8 @@ END = Finished("stop", NO_USAGE)
 
 def said(pieces: list[str], secret: str = SECRET) -> list[str]:
     redactor = Redactor(secret)
-    events = [said for event in (*map(TextDelta, pieces), END) for said in redactor.events(event)]
+    given: list[Event] = [*map(TextDelta, pieces), END]
+    events = [said for event in given for said in redactor.events(event)]
     assert events[-1] == END
     return [event.text for event in events if isinstance(event, TextDelta)]
 
