@@ -68,6 +68,8 @@ class Opened:
             match recorded.event:
                 case RunEnded() as ended:
                     if error := failure_of(self.runner, ended):
+                        # The error is kept for a while, and would keep a follower of a run that has ended.
+                        await self._events.aclose()
                         raise error
                     return
                 case TextDelta() | ThinkingDelta() | ToolCall() | ApprovalNeeded():

@@ -110,14 +110,16 @@ class Runner:
         self._finish_reason = "stop"
         self._started = time.monotonic()
         self._stop_as: RunStatus | None = None
+        # From here on nothing may cancel it: its row and its listeners wait for the end.
+        self._is_ending = False
         self._stop_reason = ""
         self.task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
 
     # --- What others may do with a run -----------------------------------------------------------------
     def stop(self, status: RunStatus, *, reason: str) -> None:
-        """End the run at the next await; what it said until now is kept."""
-        if self._stop_as is None and self.task is not None:
+        """End the run at the next await; what it said until now is kept. A run that is ending already just ends."""
+        if self._stop_as is None and self.task is not None and not self._is_ending:
             self._stop_as, self._stop_reason = status, reason
             self.task.cancel()
 
@@ -345,6 +347,7 @@ class Runner:
     # --- The end -----------------------------------------------------------------------------------------------
     async def _end(self, status: RunStatus) -> None:
         """Write the run down, then tell the listeners: what they read after the end is already there."""
+        self._is_ending = True
         served, usage = self.served, self.served.usage
         error = self.error.body()["error"] if self.error else None
         if error is None and status != RunStatus.SUCCEEDED:

@@ -7,7 +7,7 @@ cursor is simply a `seq`. A process reads all the runs it follows with one block
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -45,8 +45,7 @@ def heard_key(run_id: UUID | str) -> str:
 
 
 # An entry goes in when the one before it is there. KEYS: the stream; ARGV: the `seq` before, its own, its events, and
-# what the run has used, if that is news.
-# Gives the newest `seq` that is there now.
+# what the run has used, if that is news. Gives the newest `seq` that is there now.
 _APPEND = """
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local newest = top[1] and tonumber(string.match(top[1][1], '^%d+')) or 0
@@ -268,7 +267,7 @@ def reader() -> Reader:
     return _readers.setdefault(asyncio.get_running_loop(), Reader())
 
 
-async def follow(run_id: UUID, *, after: int = 0, idle_s: float = 15.0) -> AsyncIterator[Recorded | None]:
+async def follow(run_id: UUID, *, after: int = 0, idle_s: float = 15.0) -> AsyncGenerator[Recorded | None, None]:
     """Each event later than `after`, once and in order, up to and with `RunEnded`; None after `idle_s` of silence.
 
     Raises Unavailable when events are missing: the store has lost them.

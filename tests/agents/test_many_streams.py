@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from agents.models import Run
 from agents.runs.live import _live
+from agents.runs.streams import _readers
 from atom.ground.principal import Principal
 from llm import attempts
 from llm import http as llm_http
@@ -149,6 +150,10 @@ def runs_in_progress() -> int:
     return sum(len(each.runs) for each in list(_live.values()))
 
 
+def runs_followed() -> int:
+    return sum(len(each.followers) for each in list(_readers.values()))
+
+
 def tasks_of_calls() -> list[str]:
     """Tasks of the server's loop that belong to a run or a call."""
     tasks = [task for loop in list(_live) for task in asyncio.all_tasks(loop)]
@@ -167,6 +172,7 @@ async def test_resources_are_cleaned_up_after_failures_and_clients_that_went(
         for task in leaving:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
-    await until(lambda: not (runs_in_progress() or connections_in_use() or attempts._in_background))
+    await until(lambda: not (runs_in_progress() or runs_followed() or connections_in_use()))
+    await until(lambda: not attempts._in_background)
     await until(lambda: not tasks_of_calls())
     assert not await asyncio.to_thread(Run.objects.filter(ended_at=None).exists)
