@@ -46,8 +46,8 @@ def get_acting_agent(principal: Principal, reference: str | UUID) -> Agent:
 
 
 def agent_for_model(principal: Principal, model: str) -> Agent:
-    """Who acts when a call on `/v1` names `model`: the agent in `agent/<slug>`, which must be the token's own if it
-    is bound to one; else the token's own, else the workspace's `direct`.
+    """Who acts when a call on `/v1` names `model`: the agent in `agent/<slug>`, else the one that the token is bound
+    to, else the workspace's `direct`. Whether the token may act as it, `start_run` asks.
     """
     kind, _, slug = model.partition("/")
     if kind != "agent":
@@ -59,7 +59,6 @@ def agent_for_model(principal: Principal, model: str) -> Agent:
     found = agents_of(principal).filter(slug=slug).first()
     if found is None:
         raise ModelNotFound(f"There is no model '{model}'.", param="model")
-    require_agent(principal, found)
     return found
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from rest_framework.test import APIClient
 
-from agents.models import Agent, Run, RunStatus
+from agents.models import Agent, Run, RunStatus, Session
 from agents.tasks import continue_run
 from atom.ground.models import AuditEntry
 from atom.ground.principal import Principal
@@ -219,7 +219,7 @@ def test_a_bound_token_may_name_its_own_agent_and_no_other(
         ):
             assert refusal(answer) == (403, "agent_not_allowed")
         assert refusal(ask(client, "agent/nobody")) == (404, "model_not_found")
-        assert Run.objects.count() == before
+        assert (Run.objects.count(), Session.objects.filter(agent__slug="other").count()) == (before, 0)
         agents = [row["id"] for row in client.get("/v1/models").json()["data"] if row["id"].startswith("agent/")]
         assert agents == ["agent/own"]
 
