@@ -165,10 +165,12 @@ class ApprovalAdmin(WorkspaceAdmin):
         approval = _found(request, object_id)
         said = {"revision": form.cleaned_data["revision"], "note": form.cleaned_data["note"]}
         try:
-            decide(approval=approval, principal=self.principal(request), **said)
+            decided = decide(approval=approval, principal=self.principal(request), **said)
         except AtomError as exc:
             messages.error(request, exc.message)
         else:
+            if decided.status == ApprovalStatus.PENDING:
+                done = f"Your yes is counted ({self.people(decided)})"
             messages.success(request, f"{done}: {approval.action} by {approval.agent}.")
         inbox = reverse("admin:governance_approval_changelist")
         # The dialog posts in the background; htmx goes to another page only when told so in this header.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
 import redis
@@ -99,10 +99,10 @@ class Snapshots(Generic[T]):
     def _version(self, workspace_id: UUID) -> bytes | None:
         """The version in the store; None while a change is under way, and when the store cannot say."""
         try:
-            version, mark = sync_store().mget(*self._keys(workspace_id))
+            version, mark = cast(list[bytes | None], sync_store().mget(*self._keys(workspace_id)))
         except _AWAY:
             return None
-        return None if mark else version or b"0"
+        return None if mark else bytes(version or b"0")
 
     def _keys(self, workspace_id: UUID) -> tuple[str, str]:
         key = f"atom:snapshot:{self.kind}:{workspace_id}"
@@ -134,7 +134,7 @@ class Snapshots(Generic[T]):
         return Figures(self._hits, self._loads, len(ages), max(ages, default=0.0))
 
 
-_KINDS: dict[str, Snapshots[object]] = {}
+_KINDS: dict[str, Snapshots[Any]] = {}
 
 
 def figures() -> dict[str, Figures]:

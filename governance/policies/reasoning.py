@@ -183,7 +183,8 @@ def _texts_meet(demands: list[Demand]) -> bool:
 
 
 def _ends_meet(demands: list[Demand], operator: str, direction: int) -> bool:
-    wanted, refused = [], []
+    wanted: list[str] = []
+    refused: list[str] = []
     for demand in demands:
         atom = demand.atom
         if isinstance(atom, Comparison) and atom.operator == operator and isinstance(atom.right, Literal):

@@ -89,13 +89,17 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases are not taken", problem_mark=self.peek_event().start_mark)
+            raise self._refused("aliases are not taken")
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem="it is nested too deep", problem_mark=self.peek_event().start_mark)
+            raise self._refused("it is nested too deep")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+    def _refused(self, problem: str) -> yaml.MarkedYAMLError:
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # its stubs leave it out
+        return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 class _Reader:

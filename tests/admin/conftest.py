@@ -16,6 +16,7 @@ from atom.ground.principal import Principal
 from atom.ground.tokens import create_token
 from feedback.models import Feedback
 from governance.models import Approval, Decision
+from governance.policies.services import save_policy
 from llm.model_services import set_alias, set_price
 from llm.services import create_key
 
@@ -92,5 +93,7 @@ def rows(alice: Principal, bob: Principal, workspace: Workspace, make_agent: Cal
     )
     alias, _ = set_alias(workspace_id=workspace.id, alias="zebra", model="groq/zebra", by="alice")
     entry = workspace.audit_entries.order_by("-seq").first()
-    found = [agent, session, run, token, decision, approval, entry, member, workspace, said, key, price, alias]
+    document = {"version": 1, "rules": [{"name": "zebra", "actions": ["stripe"], "decision": "deny"}]}
+    policy = save_policy(principal=alice, name="zebra", document=document).policy
+    found = [agent, session, run, token, decision, approval, policy, entry, member, workspace, said, key, price, alias]
     return {row._meta.label_lower: row for row in found if row is not None}

@@ -23,6 +23,7 @@ LABELS = [
     "ground.auditentry",
     "governance.decision",
     "governance.approval",
+    "governance.policy",
     "feedback.feedback",
     "llm.providerkey",
     "llm.modelprice",

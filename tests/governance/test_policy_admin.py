@@ -73,10 +73,10 @@ def test_activation_comes_after_the_replay(
     client.post(url)
     running = page(client, url)
     assert "0 of 0 decisions" in running
-    assert 'http-equiv="refresh"' in running
+    assert "data-reload-after-ms" in running
     assert run_replay(PolicyReplay.objects.get().pk)
     html = page(client, url)
-    assert 'http-equiv="refresh"' not in html
+    assert "data-reload-after-ms" not in html
     assert '<span class="atom-badge is-deny">deny</span>' in html
     client.post(url, {"activate": ""})
     assert PolicyInForce.objects.get().active == version

@@ -1,6 +1,7 @@
 """Compiled conditions and rules say what a slow interpreter, written here from the documentation, says."""
 
 import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -93,7 +94,7 @@ def compare(node: Comparison, facts: Facts) -> bool:
     wanted = {"<": "number", "<=": "number", ">": "number", ">=": "number", "==": kind(right)}.get(sign, "str")
     if kind(left) != wanted or kind(right) != wanted:
         raise Wrong
-    table = {
+    table: dict[str, Callable[[], bool]] = {
         "==": lambda: left == right,
         "<": lambda: left < right,
         "<=": lambda: left <= right,

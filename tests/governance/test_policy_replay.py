@@ -44,7 +44,7 @@ def test_a_replay_tells_flips_and_what_people_had_said(
     intern = make_agent("intern", maturity=Maturity.INTERN)
     for say in (approvals.approve, approvals.approve, approvals.reject):
         asked = judge_action(action_of(intern, "delete"))
-        say(approval=Approval.objects.get(pk=asked.approval_id), principal=bob, revision=1)
+        say(approval=Approval.objects.get(decision=asked.decision_id), principal=bob, revision=1)
     for amount in (5, 900):
         judge_action(action_of(intern, "draft", arguments={"amount": amount}))
     version = save(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 from django.db import connection
+from django.urls import reverse
 from rest_framework.test import APIClient
 
 from agents.models import Agent, Maturity
@@ -22,6 +23,7 @@ from governance.models import Approval, ApprovalStatus, ApprovalVote, PolicyVers
 from governance.policies import services as policies
 from tests.conftest import PASSWORD
 from tests.governance.conftest import action_of
+from tests.governance.test_admin import signed_in
 from tests.governance.test_policies import document
 
 API = Callable[[Principal | None], APIClient]
@@ -43,7 +45,7 @@ def asked(make_agent: Callable[..., Agent]) -> Callable[..., Approval]:
 
     def make(by: Principal | None = None, **given: Any) -> Approval:
         verdict = judge_action(action_of(agent, user_id=by.user_id if by else None, **given))
-        return Approval.objects.get(pk=verdict.approval_id)
+        return Approval.objects.get(decision=verdict.decision_id)
 
     return make
 
@@ -128,6 +130,16 @@ def test_a_stricter_policy_counts_for_what_waits_already(
     with pytest.raises(Forbidden):
         services.approve(approval=approval, principal=bob, revision=1)
     assert services.approve(approval=approval, principal=alice, revision=1).status == ApprovalStatus.PENDING
+
+
+def test_the_inbox_counts_votes(put: Put, asked: Callable[..., Approval], alice: Principal, bob: Principal) -> None:
+    put(TWO)
+    approval = asked()
+    url = reverse("admin:governance_approval_approve", args=[approval.pk])
+    body = {"_form_submitted": "True", "revision": 1, "note": ""}
+    html = signed_in(bob).post(url, body, follow=True).content.decode()
+    assert "Your yes is counted (bob (1 of 2)): delete by Helper." in html
+    assert "Approved: delete by Helper." in signed_in(alice).post(url, body, follow=True).content.decode()
 
 
 @pytest.mark.postgres

@@ -1,4 +1,4 @@
-// The policy editor: line numbers beside the text, and the places of problems under it.
+// The policy pages: line numbers beside the text, the places of problems in it, and a replay that is under way.
 
 const escaped = (text) => text.replace(/[&<>]/g, (sign) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[sign]);
 
@@ -63,4 +63,9 @@ function edit(editor) {
   if (problems.length) go(problems[0].line, problems[0].column);
 }
 
-document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("[data-policy-editor]").forEach(edit));
+document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("[data-policy-editor]").forEach(edit);
+  // A replay that is under way: look again how far it is.
+  const running = document.querySelector("[data-reload-after-ms]");
+  if (running) setTimeout(() => location.reload(), Number(running.dataset.reloadAfterMs));
+});
