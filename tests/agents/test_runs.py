@@ -136,7 +136,7 @@ async def test_silence_is_told_so_that_doors_can_keep_a_connection_alive(store: 
     listening = follow(uuid4(), idle_s=0.05)
     assert await anext(listening) is None
     assert await anext(listening) is None
-    await listening.aclose()  # type: ignore[attr-defined]
+    await listening.aclose()
     await close_store()
 
 

