@@ -76,6 +76,19 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A tool call that waits, or waited, for people."""
+
+    approval_id: UUID
+    agent_id: UUID
+    run_id: UUID | None
+    tool: str
+    call_id: str
+    is_run_by_atom: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Spender:
     """Whose call is about to cost money."""
 
@@ -93,6 +106,10 @@ class Gate(Protocol):
 
     async def take(self, approval_id: UUID) -> Answer:
         """Claim an approved action for its one execution, by the client that waits for it."""
+        ...
+
+    async def held(self, workspace_id: UUID, approval_id: UUID) -> Held | None:
+        """The call that this approval is about; None where the workspace has no such approval."""
         ...
 
     async def reserve(self, spender: Spender, model: str, estimate_usd: Decimal) -> Hold | None:

@@ -3,10 +3,11 @@
 from decimal import Decimal
 from uuid import UUID
 
-from agents.gate import Action, Answer, Spender, Verdict
+from agents.gate import Action, Answer, Held, Spender, Verdict
 from atom.ground.database import in_db
 from governance.budgets import spending
 from governance.judging import judge_action
+from governance.queries import held_call
 from governance.services import take
 from llm.spending import Hold
 
@@ -19,6 +20,9 @@ class PolicyGate:
 
     async def take(self, approval_id: UUID) -> Answer:
         return await in_db(take, approval_id)
+
+    async def held(self, workspace_id: UUID, approval_id: UUID) -> Held | None:
+        return await in_db(held_call, workspace_id, approval_id)
 
     async def reserve(self, spender: Spender, model: str, estimate_usd: Decimal) -> Hold | None:
         return await spending.reserve(spender, model, estimate_usd)

@@ -6,6 +6,7 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from django.db.models.expressions import OrderBy
 from django.utils import timezone
 
+from agents.gate import Held
 from atom.ground.errors import BadRequest, Forbidden, NotFound
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
@@ -49,6 +50,22 @@ def waiting_first() -> OrderBy:
     """An ordering: what waits for people before the rest."""
     waits = When(status=ApprovalStatus.PENDING, expires_at__gt=timezone.now(), then=Value(0))
     return Case(waits, default=Value(1), output_field=IntegerField()).asc()
+
+
+def held_call(workspace_id: UUID, approval_id: UUID) -> Held | None:
+    """The tool call that an approval is about; None for a foreign one, and for an action outside of any run."""
+    found = Approval.objects.select_related("decision").filter(pk=approval_id, workspace_id=workspace_id).first()
+    if found is None or not found.call_id:
+        return None
+    return Held(
+        approval_id=found.pk,
+        agent_id=found.agent_id,
+        run_id=found.run_id,
+        tool=found.tool,
+        call_id=found.call_id,
+        is_run_by_atom=found.is_run_by_atom,
+        reason=found.decision.reason,
+    )
 
 
 def get_decision(principal: Principal, decision_id: UUID) -> Decision:

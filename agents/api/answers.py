@@ -3,15 +3,18 @@
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from django.conf import settings
+from django.http import HttpRequest
 
 from agents.api.sse import KEEP_ALIVE_S
 from agents.models import RunStatus
 from agents.runs.events import ApprovalNeeded, Recorded, RunEnded, TextDelta, ThinkingDelta, ToolCall
 from agents.runs.runner import Runner
+from agents.runs.start import Attached
 from agents.runs.streams import follow
-from atom.ground.errors import AtomError
+from atom.ground.errors import AtomError, BadRequest
 
 
 class RunStopped(AtomError):
@@ -22,14 +25,14 @@ class RunStopped(AtomError):
     status = 409
 
 
-def failure_of(runner: Runner, ended: RunEnded) -> AtomError | None:
+def failure_of(runner: Runner | Attached, ended: RunEnded) -> AtomError | None:
     """What a run that did not succeed is answered with; None for one that did."""
     if ended.status == RunStatus.SUCCEEDED:
         return None
     return runner.error or RunStopped(ended.error["message"] if ended.error else "")
 
 
-def served_headers(runner: Runner) -> dict[str, str]:
+def served_headers(runner: Runner | Attached) -> dict[str, str]:
     """Who served: on every answer of `/v1` and chat."""
     return {
         "x-atom-run": str(runner.run_id),
@@ -37,6 +40,17 @@ def served_headers(runner: Runner) -> dict[str, str]:
         "x-atom-model": runner.served.model,
         "x-atom-attempts": str(max(1, runner.served.attempts) if runner.served.provider else runner.served.attempts),
     }
+
+
+def approval_asked_for(request: HttpRequest) -> UUID | None:
+    """The approval in `x-atom-approval`: the client asks again for a call that waited for people."""
+    text = request.headers.get("x-atom-approval")
+    if text is None:
+        return None
+    try:
+        return UUID(text.strip())
+    except ValueError as exc:
+        raise BadRequest("x-atom-approval is the id of an approval.", param="x-atom-approval") from exc
 
 
 @dataclass(slots=True)
@@ -53,7 +67,7 @@ class Whole:
 class Opened:
     """A run's events with a look at the first: a run that fails before its first word is an HTTP error."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner | Attached) -> None:
         self.runner = runner
         # A hold ends in a moment of silence: look up at least that often.
         self._events = follow(runner.run_id, idle_s=min(KEEP_ALIVE_S, settings.ATOM_APPROVAL_HOLD))
@@ -89,7 +103,7 @@ class Opened:
 
     def parks_at(self, event: ApprovalNeeded) -> bool:
         """Whether the run leaves this process for the approval (tools that the client runs are held instead)."""
-        return event.name in self.runner.turn.own_tools
+        return event.name in self.runner.own_tools
 
     async def whole(self, *, hold: bool) -> Whole:
         """Read on to the end; `hold` says whether to wait a while for a parked run's approval."""

@@ -73,6 +73,8 @@ class Turn:
     tried_before: int = 0
     token_id: UUID | None = None
     session_id: UUID | None = None
+    # Not a new question to the model, but the answer to a call of an earlier one that waited for people.
+    held: gate.Held | None = None
 
     @property
     def spender(self) -> gate.Spender:
@@ -116,6 +118,10 @@ class Runner:
         self.task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
 
+    @property
+    def own_tools(self) -> dict[str, HTTPTool]:
+        return self.turn.own_tools
+
     # --- What others may do with a run -----------------------------------------------------------------
     def stop(self, status: RunStatus, *, reason: str) -> None:
         """End the run at the next await; what it said until now is kept. A run that is ending already just ends."""
@@ -153,6 +159,12 @@ class Runner:
             await self._end(RunStatus.SUCCEEDED)
 
     async def _rounds(self) -> None:
+        if self.turn.held is not None:
+            held = self.turn.held
+            await self._emit(ApprovalNeeded(str(held.approval_id), held.call_id, held.tool, held.reason))
+            is_released = await self._release_held(held.approval_id, held.call_id, held.tool)
+            self._finish_reason = "tool_calls" if is_released else "stop"
+            return
         for _ in range(MAX_ROUNDS):
             calls = await self._ask_model()
             if not calls:
@@ -314,14 +326,18 @@ class Runner:
             await self._say(f"The call to {call.name} was refused: {verdict.reason}")
             return False
         await self._emit(ApprovalNeeded(str(verdict.approval_id), call.id, call.name, verdict.reason))
-        answer = await self._hold(verdict.approval_id)
+        return await self._release_held(verdict.approval_id, call.id, call.name)
+
+    async def _release_held(self, approval_id: UUID, call_id: str, name: str) -> bool:
+        """Wait for people, and let the client have the call as they approved it, or words in its place."""
+        answer = await self._hold(approval_id)
         if answer.status == "approved":
-            await self._emit(ToolCall(call.id, call.name, orjson.dumps(answer.arguments).decode()))
+            await self._emit(ToolCall(call_id, name, orjson.dumps(answer.arguments).decode()))
             return True
         if answer.status == "pending":
-            await self._say(f"approval_pending: {call.name} waits for the approval {verdict.approval_id}.")
+            await self._say(f"approval_pending: {name} waits for the approval {approval_id}.")
         else:
-            await self._say(f"The call to {call.name} was refused: {answer.reason}")
+            await self._say(f"The call to {name} was refused: {answer.reason}")
         return False
 
     async def _hold(self, approval_id: UUID) -> gate.Answer:

@@ -1,7 +1,7 @@
 """Beginning, going on with, and stopping runs: what doors and upper rooms call."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from agents.runs.runner import Runner, Turn, with_results
 from agents.runs.streams import RunLog, last_seq
 from agents.tools.http import HTTPTool
 from atom.ground.database import in_db
-from atom.ground.errors import AgentPaused, BlockedByPolicy, Conflict
+from atom.ground.errors import AgentPaused, AtomError, BlockedByPolicy, Conflict, NotFound
 from atom.ground.principal import Principal
 from llm.events import Usage
 from llm.messages import Message as ModelMessage
@@ -39,11 +39,13 @@ async def start_run(
     door: str,
     session: Session | None = None,
     is_background: bool = False,
+    held: gate.Held | None = None,
 ) -> Runner:
     """Judge the turn, open its run, and start it in this process.
 
-    `parts` is the user's message as it is kept; `request` all that the model is sent, without the agent's own
-    prompt and tools. Raises AgentNotAllowed, AgentPaused, BlockedByPolicy, SessionBusy.
+    `held`: the run gives the client a call that waited for people, and asks no model. `parts` is the user's message
+    as it is kept; `request` all that the model is sent, without the agent's own prompt and tools. Raises AgentPaused,
+    BlockedByPolicy, SessionBusy.
     """
     await _may_act_as(principal, agent)
     await _may_chat(principal, agent)
@@ -61,7 +63,41 @@ async def start_run(
         allowed_models=principal.models,
     )
     turn = _turn(run, agent, _as_agent(agent, request), is_background=is_background)
-    return await _launch(turn, RunLog(run.id))
+    return await _launch(replace(turn, held=held), RunLog(run.id))
+
+
+@dataclass(slots=True)
+class Attached:
+    """A run that goes on, or has ended, elsewhere; its events are in the store."""
+
+    run_id: UUID
+    served: Served
+    own_tools: dict[str, HTTPTool]
+    error: AtomError | None = None
+
+    async def wait(self) -> None:
+        """Nothing to wait for here."""
+
+
+async def ask_again(
+    *, principal: Principal, agent: Agent, request: Request, parts: Sequence[Part], door: str, approval_id: UUID
+) -> "Runner | Attached":
+    """Go on with a call that waited for people: the client's is given to it, for Atom's own its run is followed.
+
+    Raises NotFound for an approval that is not about a call of this agent.
+    """
+    held = await gate.gate().held(principal.workspace_id, approval_id)
+    if held is None or held.agent_id != agent.id:
+        raise NotFound("There is no such approval.")
+    if held.is_run_by_atom and held.run_id is not None:
+        return await in_db(_attached, held.run_id)
+    return await start_run(principal=principal, agent=agent, request=request, parts=parts, door=door, held=held)
+
+
+def _attached(run_id: UUID) -> Attached:
+    run = Run.objects.select_related("agent").get(pk=run_id)
+    served = Served(provider=run.provider, model=run.model, attempts=run.attempts)
+    return Attached(run.id, served, _own_tools(run.agent))
 
 
 async def start_chat(

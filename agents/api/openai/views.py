@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
 from agents import queries
-from agents.api.answers import Opened, Whole, failure_of, served_headers
+from agents.api.answers import Opened, Whole, approval_asked_for, failure_of, served_headers
 from agents.api.openai.serializers import ChatCompletion, last_user_parts, request_of
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall
-from agents.runs.start import start_run
+from agents.runs.start import ask_again, start_run
 from atom.ground.api.doors import door, validated
 from atom.ground.api.errors import error_response
 from atom.ground.api.parsing import parse_object
@@ -56,7 +56,9 @@ async def chat_completions(request: HttpRequest, principal: Principal) -> HttpRe
     asked = request_of(data, body)
     agent = await in_db(queries.agent_for_model, principal, asked.model)
     parts = last_user_parts(asked)
-    runner = await start_run(principal=principal, agent=agent, request=asked, parts=parts, door="openai")
+    approval_id = approval_asked_for(request)
+    given: Any = {"principal": principal, "agent": agent, "request": asked, "parts": parts, "door": "openai"}
+    runner = await (ask_again(**given, approval_id=approval_id) if approval_id else start_run(**given))
     answer = Completion(Opened(runner), data)
     try:
         return await answer.response()
