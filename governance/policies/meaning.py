@@ -50,7 +50,13 @@ def compared(sign: str, left: str, right: str) -> Callable[[Any, Any], bool]:
     if sign == "==":
         return lambda one, other: _same(left, one, other)
     order = ORDER[sign]
-    return lambda one, other: _number(left, one) and _number(right, other) and order(one, other)
+
+    def test(one: Any, other: Any) -> bool:
+        if one is None or other is None:
+            return False
+        return _number(left, one) and _number(right, other) and order(one, other)
+
+    return test
 
 
 def _same(what: str, value: Any, other: Any) -> bool:

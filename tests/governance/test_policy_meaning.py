@@ -312,6 +312,7 @@ def test_what_is_missing_satisfies_no_comparison_and_every_negation() -> None:
     assert decide("arguments.amount != 5")
     assert decide("arguments.amount == null")
     assert not decide("arguments.a == arguments.b")
+    assert not decide("arguments.a < arguments.b", a=False)
 
 
 def test_a_pointer_and_a_path_are_the_same() -> None:
