@@ -5,7 +5,9 @@ from a fixed seed. Each engine is asked the same questions, one at a time, and b
 """
 
 import gc
+import os
 import random
+import shutil
 import statistics
 import sys
 import time
@@ -14,11 +16,17 @@ from typing import Any
 
 import casbin
 import cedarpy
+import django
+from django.conf import settings
 
-from governance.policies.compile import CompiledRules
-from governance.policies.document import read_document
-from governance.policies.facts import Facts
-from governance.policies.source import text_of
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+# Models may be imported only now.
+from governance.policies.compile import CompiledRules  # noqa: E402
+from governance.policies.document import read_document  # noqa: E402
+from governance.policies.facts import Facts  # noqa: E402
+from governance.policies.source import text_of  # noqa: E402
 
 RULES, ACTIONS, QUESTIONS = 100, 25, 20_000
 # Interpreters are some hundred times slower; fewer questions give the same figures.
@@ -157,4 +165,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    # The settings of the tests make a home of their own.
+    shutil.rmtree(settings.ATOM_HOME, ignore_errors=True)
+    sys.exit(status)
