@@ -5,6 +5,7 @@ from a fixed seed. Each engine is asked the same questions, one at a time, and b
 """
 
 import gc
+import logging
 import os
 import random
 import shutil
@@ -119,6 +120,7 @@ def cedar(given: list[dict[str, Any]]) -> Ask:
 
 
 def by_casbin(given: list[dict[str, Any]]) -> Ask:
+    logging.getLogger("casbin").setLevel(logging.WARNING)
     model = casbin.Model()
     model.load_model_from_text(MODEL)
     enforcer = casbin.Enforcer(model)
