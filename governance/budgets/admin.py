@@ -23,9 +23,11 @@ NEARLY = 80
 @admin.register(Budget)
 class BudgetAdmin(WorkspaceAdmin):
     view_scope = add_scope = change_scope = delete_scope = "admin"
-    list_display = ["whose", "period", "limit", "used", "is_hard", "begins_anew"]
+    list_display = ["whose", "period", "limit", "used", "kind", "begins_anew"]
     list_display_links = ["whose"]
     list_filter = ["scope", "period", "is_hard"]
+    # Only what the scope needs is asked for.
+    conditional_fields = {name: f"scope == '{name}'" for name in TARGETS}  # as unfold reads it
     # Deleting goes through the service, one budget at a time: each leaves its audit entry.
     actions = None
 
@@ -42,6 +44,10 @@ class BudgetAdmin(WorkspaceAdmin):
     @column("Whose")
     def whose(self, budget: Budget) -> str:
         return budget.spender
+
+    @column("When it is used up", ordering="is_hard")
+    def kind(self, budget: Budget) -> str:
+        return "refuses calls" if budget.is_hard else "only tells"
 
     @column("Limit", ordering="limit_usd")
     def limit(self, budget: Budget) -> str:
