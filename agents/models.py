@@ -194,7 +194,7 @@ class Attempt(models.Model):
 
 
 class Message(models.Model):
-    """One message. `parts` holds `{"type": "text" | "image" | "tool_call" | "tool_result", …}` in order."""
+    """One message. `parts` holds `{"type": "text" | "image" | "tool_call" | "tool_result" | "thought", …}` in order."""
 
     class Role(models.TextChoices):
         USER = "user"

@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, cast
 
-from llm.messages import Image, Message, Part, Request, Role, Text, Thinking, Tool, ToolCall, ToolResult
+from llm.messages import Image, Message, Part, Request, Role, Text, Thinking, Thought, Tool, ToolCall, ToolResult
+
+# Parts that are between Atom and the provider, and shown to nobody.
+THOUGHT = "thought"
 
 
 def to_json(part: Part) -> dict[str, Any]:
@@ -17,6 +20,8 @@ def to_json(part: Part) -> dict[str, Any]:
             return {"type": "tool_call", "id": call_id, "name": name, "arguments": arguments}
         case ToolResult(call_id, content):
             return {"type": "tool_result", "call_id": call_id, "content": content}
+        case Thought(maker, data, call_id):
+            return {"type": THOUGHT, "maker": maker, "data": data, "call_id": call_id}
 
 
 def from_json(part: dict[str, Any]) -> Part:
@@ -29,6 +34,8 @@ def from_json(part: dict[str, Any]) -> Part:
             return ToolCall(part["id"], part["name"], part["arguments"])
         case "tool_result":
             return ToolResult(part["call_id"], part["content"])
+        case "thought":
+            return Thought(part["maker"], part["data"], part["call_id"])
         case other:
             raise ValueError(f"unknown part type {other!r}")
 

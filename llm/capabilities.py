@@ -40,12 +40,17 @@ class Ability:
 
 NOTHING_TO_SET = Ability()
 _ALWAYS = Ability(always=True)
+# On or off, and nothing between.
+_SWITCH = Ability(zero=True, dynamic=True, levels=("high",))
+# https://www.alibabacloud.com/help/en/model-studio/deep-thinking
+_QWEN_MOST = 38_912
+_GLM = Ability(levels=("low", "high", "max"))
 _O_SERIES = Ability(levels=("low", "medium", "high"))
 _CLAUDE = Ability(1024, 128_000, zero=True)
 _GEMINI_3_LEVELS = ("minimal", "low", "medium", "high")
 
 # (provider or "" for any, ids, ability). Sources: OpenAI's guide to reasoning, Anthropic's to extended and adaptive
-# thinking, Google's to thinking, and those of DeepSeek, xAI, Moonshot and Mistral.
+# thinking, Google's to thinking, and those of DeepSeek, xAI, Moonshot, Alibaba, Z.AI, MiniMax, Groq and Mistral.
 _THINKING: tuple[tuple[str, str, Ability], ...] = (
     ("openai", r"o1-(mini|preview).*", _ALWAYS),
     ("openai", r"o[134](-(mini|pro))?(-20.*)?", _O_SERIES),
@@ -81,14 +86,27 @@ _THINKING: tuple[tuple[str, str, Ability], ...] = (
     ("gemini", r"gemini-3(\.1)?-flash.*", Ability(128, 32_768, dynamic=True, levels=_GEMINI_3_LEVELS)),
     ("deepseek", r"deepseek-chat", NOTHING_TO_SET),
     ("deepseek", r"deepseek-reasoner", _ALWAYS),
-    # Lower words are taken for these two; not to think needs a field that the wire does not have.
-    ("deepseek", r"deepseek-v4.*", Ability(levels=("high", "max"))),
+    ("deepseek", r"deepseek-(v[4-9].*|flash|pro)", Ability(zero=True, levels=("low", "high", "max"))),
     ("xai", r"grok-3-mini.*", Ability(levels=("low", "high"))),
     ("xai", r"grok-([23](-fast)?|4-1?-?fast-non-reasoning)", NOTHING_TO_SET),
     ("xai", r"grok-(4(-0709)?|4-1?-?fast.*|code-fast-1)", _ALWAYS),
     ("moonshot", r"kimi-k2-thinking.*", _ALWAYS),
+    ("moonshot", r"kimi-k2\.\d.*", _SWITCH),
+    ("moonshot", r"kimi-k3.*", Ability(levels=("low", "high", "max"))),
     ("moonshot", r"kimi-k2(-turbo.*|-0\d+.*)?|moonshot-v1.*", NOTHING_TO_SET),
-    ("qwen", r"qwen-max.*|qwen3?-coder.*", NOTHING_TO_SET),
+    ("qwen", r"qwen-max.*|qwen3?-coder.*|qwen3-.*-instruct.*|qwen-vl.*|qwen2.*", NOTHING_TO_SET),
+    ("qwen", r"qwen3-.*-thinking.*|qwq.*", Ability(1, _QWEN_MOST, dynamic=True)),
+    ("qwen", r"qwen(-(plus|turbo|flash)|3).*", Ability(1, _QWEN_MOST, zero=True, dynamic=True)),
+    ("groq", r"qwen3.*", _SWITCH),
+    ("mistral", r"mistral-(small-(latest|2603)|medium-3-5).*", Ability(zero=True, levels=("high",))),
+    ("mistral", r"mistral-large-4.*", Ability(zero=True, levels=("low", "medium", "high"))),
+    ("minimax", r"minimax-m3.*", _SWITCH),
+    ("minimax", r"minimax-m[12].*", _ALWAYS),
+    # The newest always think: `none` would be taken for the most.
+    ("zhipu", r"glm-5\.[3-9].*", _GLM),
+    ("glm", r"glm-5\.[3-9].*", _GLM),
+    ("zhipu", r"glm-(5(\.1)?|4\.[5-9]).*", _SWITCH),
+    ("glm", r"glm-(5(\.1)?|4\.[5-9]).*", _SWITCH),
     ("mistral", r"magistral.*", _ALWAYS),
     ("mistral", r"(mistral-(large|nemo|tiny)|codestral|devstral|ministral|pixtral).*", NOTHING_TO_SET),
     (LOCAL, r".*", NOTHING_TO_SET),
@@ -133,6 +151,11 @@ class Skill:
 # (ids, skill); for the models that `auto` may choose, and their relatives.
 _SKILLS: tuple[tuple[str, Skill], ...] = (
     (r"smollm.*", Skill(1, context=16_384)),
+    # Those of a family that see, before the rest of it.
+    (r".*(-vl|vision|llava|omni|llama-4|glm-\d(\.\d)?v).*|(pixtral|gemma-?[34]|ministral).*", Skill(2, sees=True)),
+    (r"qwen3\.[5-9].*", Skill(3, sees=True, context=131_072)),
+    (r"kimi-k2\.[5-9].*", Skill(3, sees=True, context=262_144)),
+    (r"o[13]-mini.*|o1-preview.*", Skill(3)),
     (r"gpt-3\.5.*|llama.*-?8b.*|.*-[1-8]b(-.*)?", Skill(1, context=16_385)),
     (r"gpt-4\.1-nano.*|gpt-5(\.\d+)?-nano.*", Skill(1, sees=True)),
     (r"gpt-(4o|4\.1)-mini.*", Skill(2, sees=True)),
@@ -161,7 +184,8 @@ _SKILLS: tuple[tuple[str, Skill], ...] = (
     (r"qwen.*(max|235b).*", Skill(3, context=32_768)),
     (r"glm-.*flash.*", Skill(2, context=200_000)),
     (r"glm-.*", Skill(3, context=200_000)),
-    (r"minimax-.*", Skill(3, context=200_000)),
+    (r"minimax-m[12].*", Skill(3, context=200_000)),
+    (r"minimax-.*", Skill(3, sees=True, context=200_000)),
 )
 # A model that no row knows is asked for by name only, and is not held back then.
 _UNKNOWN = Skill()

@@ -10,7 +10,7 @@ from dataclasses import replace
 import orjson
 
 from llm.errors import LLMError
-from llm.messages import Image, Message, Part, Request, Text, ToolCall, ToolResult
+from llm.messages import Image, Message, Part, Request, Text, Thought, ToolCall, ToolResult
 
 BYTES_PER_TOKEN = 4
 # What an image costs about, whatever its bytes: providers scale it down.
@@ -97,6 +97,8 @@ def _tokens(part: Part) -> int:
             return _of_text(name) + _of_text(arguments)
         case ToolResult(_, content):
             return _of_text(content)
+        case Thought(data=data):
+            return len(orjson.dumps(data)) // BYTES_PER_TOKEN
 
 
 def _of_text(text: str) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from llm.messages import ToolCall
+from llm.messages import Thought, ToolCall
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -57,9 +57,16 @@ class ToolCallReady:
 
 
 @dataclass(frozen=True, slots=True)
+class ThoughtReady:
+    """A thought to be sent back with the calls beside it; comes before the call that it belongs to."""
+
+    thought: Thought
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     reason: FinishReason
     usage: Usage
 
 
-Event: TypeAlias = TextDelta | ThinkingDelta | ToolCallReady | Finished
+Event: TypeAlias = TextDelta | ThinkingDelta | ThoughtReady | ToolCallReady | Finished

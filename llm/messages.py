@@ -33,7 +33,20 @@ class ToolResult:
     content: str
 
 
-Part: TypeAlias = Text | Image | ToolCall | ToolResult
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What a model has thought, as its provider wants it back in the next round of tools: sealed, and not for people.
+
+    `maker` is the `provider/model` that made it, and the only one that it may go back to. `call_id` is the tool call
+    that it belongs to; empty when it comes before all that the model said.
+    """
+
+    maker: str
+    data: dict[str, Any]
+    call_id: str = ""
+
+
+Part: TypeAlias = Text | Image | ToolCall | ToolResult | Thought
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,21 @@ from typing import get_args
 from uuid import UUID
 
 from atom.ground.errors import ModelNotAllowed, ModelNotFound
+from llm.capabilities import known_skill_of
 from llm.catalog import EMPTY, Catalog, catalog_of
 from llm.context import fit_context
 from llm.endpoints import Unusable, Usable, endpoints_of, usable
 from llm.errors import NoProvider
 from llm.keyring import OpenKey, open_keys
-from llm.messages import Endpoint, Request, Thinking
+from llm.messages import Endpoint, Image, Message, Part, Request, Text, Thinking, Thought
 from llm.prices import MAX_MODEL_CHARS, provider_of
 from llm.ranking import Goal, Needs, Ranked, known_window_of, needs_of, rank
 from llm.registry import LOCAL, PROVIDERS, Provider
 from llm.thinking import fit, split
 
 AUTO = "auto"
+# What a model that does not see reads where there was nothing but an image.
+NOT_SEEN = "(an image that this model cannot see)"
 NOT_CONFIGURED = "No model is configured. Set OPENAI_API_KEY (or another provider's), or add a provider key."
 
 
@@ -94,7 +97,8 @@ def choose(
 
 
 def fitted(request: Request, candidate: Candidate) -> Request:
-    """What this candidate is sent: its own model, as much thinking as it takes, and what its window holds.
+    """What this candidate is sent: its own model, as much thinking as it takes, the parts that it can take, and what
+    its window holds.
 
     How much to think is said by the suffix of the name that the caller gave, else of the name in an agent's list,
     else by the body. Raises LevelNotSupported, BudgetOutOfRange, ContextTooLong.
@@ -105,7 +109,24 @@ def fitted(request: Request, candidate: Candidate) -> Request:
     thinking = fit(wish, candidate.provider, candidate.model)
     window = known_window_of(candidate.provider, candidate.model)
     name = f"{candidate.provider}/{candidate.model}"
-    return fit_context(replace(request, model=candidate.model, thinking=thinking), window, name)
+    messages = tuple(_taken(message, candidate, name) for message in request.messages)
+    request = replace(request, model=candidate.model, thinking=thinking, messages=messages)
+    return fit_context(request, window, name)
+
+
+def _taken(message: Message, candidate: Candidate, name: str) -> Message:
+    """The message without what this model cannot take: images if it does not see, another model's sealed thoughts."""
+    skill = known_skill_of(candidate.model)
+    is_blind = skill is not None and not skill.sees
+
+    def is_taken(part: Part) -> bool:
+        return not (is_blind and isinstance(part, Image)) and not (isinstance(part, Thought) and part.maker != name)
+
+    parts = tuple(part for part in message.parts if is_taken(part))
+    if len(parts) == len(message.parts):
+        return message
+    # Providers refuse a message without anything in it.
+    return replace(message, parts=parts or (Text(NOT_SEEN),))
 
 
 def meaning(model: str, catalog: Catalog) -> tuple[str, Thinking | None]:

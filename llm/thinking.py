@@ -85,18 +85,18 @@ def fit(setting: Thinking | None, provider: str, model: str) -> Thinking | None:
     level = setting.level.lower() if setting.level is not None else None
     ability = thinking_of(provider, model)
     if ability is None:
-        return _passed_on(level, setting.budget_tokens, provider, model)
+        return _passed_on(level, setting.budget_tokens, provider)
     if not ability.has_range and not ability.levels:
         return None
     return _Fitting(ability, setting, provider, model).fitted(level)
 
 
-def _passed_on(level: str | None, budget: int | None, provider: str, model: str) -> Thinking:
-    """As it came; only OpenAI's wires have no word for a budget."""
+def _passed_on(level: str | None, budget: int | None, provider: str) -> Thinking:
+    """As it came; a provider without a word for budgets gets the level that the budget is called."""
     if level is None and budget is not None:
         row = PROVIDERS.get(provider)
         called = level_of(budget)
-        if row is not None and row.wire_of(model).startswith("openai"):
+        if row is not None and not row.takes_budgets:
             return Thinking(level=called)
         return Thinking(budget_tokens=budget)
     return Thinking(level=level)

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from agents.fields import exact
 from agents.models import Agent, Attempt, Maturity, Message, Run, Session
+from agents.parts import THOUGHT
 from atom.ground.errors import BadRequest, TooLarge
 
 
@@ -127,10 +128,15 @@ class SessionOut(serializers.ModelSerializer[Session]):
 
 class MessageOut(serializers.ModelSerializer[Message]):
     content = serializers.CharField(source="text")
+    parts = serializers.SerializerMethodField()
 
     class Meta:
         model = Message
         fields = ["id", "role", "content", "parts", "is_complete", "run_id", "session_id", "created_at"]
+
+    def get_parts(self, message: Message) -> list[dict[str, Any]]:
+        """All but a model's sealed thoughts, which mean nothing to people."""
+        return [part for part in message.parts if part["type"] != THOUGHT]
 
 
 class AttemptOut(serializers.ModelSerializer[Attempt]):

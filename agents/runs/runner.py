@@ -39,7 +39,7 @@ from llm import events as llm_events
 from llm.attempts import Attempt
 from llm.chat import Call
 from llm.events import Usage
-from llm.messages import Message, Part, Request, Text, ToolResult
+from llm.messages import Message, Part, Request, Text, Thought, ToolResult
 from llm.messages import ToolCall as ModelToolCall
 
 log = structlog.get_logger(__name__)
@@ -166,10 +166,10 @@ class Runner:
             self._finish_reason = "tool_calls" if is_released else "stop"
             return
         for _ in range(MAX_ROUNDS):
-            calls = await self._ask_model()
+            thoughts, calls = await self._ask_model()
             if not calls:
                 return
-            said: list[Part] = [Text("".join(self._text))] if self._text else []
+            said: list[Part] = [*thoughts, *([Text("".join(self._text))] if self._text else [])]
             self._text = []
             is_answer, results, pending = await self._judge(calls)
             if is_answer:
@@ -184,8 +184,8 @@ class Runner:
             self._request = with_results(self._request, await in_db(results_of, self.run_id))
         raise TooManyRounds(f"The model was still calling tools after {MAX_ROUNDS} rounds.")
 
-    async def _ask_model(self) -> list[ModelToolCall]:
-        """Stream one answer to the listeners; its tool calls are kept back for judging."""
+    async def _ask_model(self) -> tuple[list[Thought], list[ModelToolCall]]:
+        """Stream one answer to the listeners; its tool calls, and the thoughts behind them, are kept back."""
         turn = self.turn
         call = Call(
             workspace_id=turn.workspace_id,
@@ -196,6 +196,7 @@ class Runner:
         )
         self._call = call
         calls: list[ModelToolCall] = []
+        thoughts: list[Thought] = []
         before = self.served.attempts
         try:
             # Closed at once when the run is stopped, so that the provider stops too.
@@ -210,6 +211,8 @@ class Runner:
                             await self._emit_delta(TextDelta(text))
                         case llm_events.ThinkingDelta(text):
                             await self._emit_delta(ThinkingDelta(text))
+                        case llm_events.ThoughtReady(thought):
+                            thoughts.append(thought)
                         case llm_events.ToolCallReady(tool_call):
                             calls.append(tool_call)
                         case llm_events.Finished(reason):
@@ -220,7 +223,7 @@ class Runner:
             self._call = None
             self.served.attempts = before + call.attempts
             self._account(call.tried)
-        return calls
+        return thoughts, calls
 
     async def _emit_delta(self, event: TextDelta | ThinkingDelta) -> None:
         if self.served.first_token_s is None:

@@ -13,8 +13,19 @@ import httpx
 import orjson
 
 from llm.errors import BadResponse, LLMError, ProviderFailed
-from llm.events import NO_USAGE, Event, Finished, FinishReason, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
-from llm.messages import Endpoint, Image, Part, Request, Text, Thinking, ToolCall, ToolResult
+from llm.events import (
+    NO_USAGE,
+    Event,
+    Finished,
+    FinishReason,
+    Meter,
+    TextDelta,
+    ThinkingDelta,
+    ThoughtReady,
+    ToolCallReady,
+    Usage,
+)
+from llm.messages import Endpoint, Image, Part, Request, Text, Thinking, Thought, ToolCall, ToolResult
 from llm.wires.shapes import (
     Turn,
     arguments_of,
@@ -66,7 +77,7 @@ async def stream(
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, meter)
+    answer = _Answer(endpoint.provider, request.model, meter)
     async with aclosing(post_sse(url, body_of(request), headers, endpoint, client)) as chunks:
         try:
             async for data in chunks:
@@ -87,7 +98,7 @@ async def whole(
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, meter)
+    answer = _Answer(endpoint.provider, request.model, meter)
     found = await post_json(url, body_of(request, streamed=False), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -104,7 +115,7 @@ def _address(endpoint: Endpoint) -> tuple[str, dict[str, str]]:
 def body_of(request: Request, *, streamed: bool = True) -> dict[str, Any]:
     """The JSON body of a call. Absent fields are absent; an explicit 0 stays."""
     turns = turns_of(request.messages)
-    thinking = None if _is_amid_tools(turns) else request.thinking
+    thinking = None if _lacks_thoughts(turns) else request.thinking
     max_tokens, thoughts = _limits(request.max_tokens, thinking)
     does_think = thoughts.get("thinking", {}).get("type") in ("enabled", "adaptive")
     schema = json_schema_of(request)
@@ -189,14 +200,16 @@ def _limits(max_tokens: int | None, thinking: Thinking | None) -> tuple[int, dic
     return limit, {"thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
-def _is_amid_tools(turns: list[Turn]) -> bool:
-    """Whether tools have just answered. The wire then wants the signed thoughts before the calls, which nobody kept."""
-    return bool(turns) and any(isinstance(part, ToolResult) for part in turns[-1].parts)
+def _lacks_thoughts(turns: list[Turn]) -> bool:
+    """Whether tools have just answered calls whose signed thoughts are not here: the wire refuses to think then."""
+    if len(turns) < 2 or not any(isinstance(part, ToolResult) for part in turns[-1].parts):
+        return False
+    return not any(isinstance(part, Thought) for part in turns[-2].parts)
 
 
 def _turn_json(turn: Turn) -> dict[str, Any]:
-    # Results come before anything else that the user says.
-    parts = sorted(turn.parts, key=lambda part: not isinstance(part, ToolResult))
+    # Results come before anything else that the user says, thoughts before anything else that the model said.
+    parts = sorted(turn.parts, key=lambda part: not isinstance(part, ToolResult | Thought))
     return {"role": "assistant" if turn.is_model else "user", "content": [_part_json(part) for part in parts]}
 
 
@@ -204,6 +217,8 @@ def _part_json(part: Part) -> dict[str, Any]:
     match part:
         case Text(text):
             return {"type": "text", "text": text}
+        case Thought(_, data):
+            return data
         case Image(url):
             return {"type": "image", "source": _source_json(url)}
         case ToolCall(id_, name, _):
@@ -228,13 +243,15 @@ def _id(given: str) -> str:
 class _Answer:
     """Reads events in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str, meter: Meter) -> None:
+    def __init__(self, provider: str, model: str, meter: Meter) -> None:
         self.reason: FinishReason | None = None
         self.is_over = False
         self._provider = provider
         self._meter = meter
         self._counts: dict[str, int] = {}
+        self._maker = f"{provider}/{model}"
         self._calls: dict[int, _Pieces] = {}
+        self._thoughts: dict[int, dict[str, Any]] = {}
 
     def read(self, data: str) -> list[Event]:
         """The events in one chunk; raise BadResponse when it is not this wire's language."""
@@ -276,8 +293,12 @@ class _Answer:
         match block["type"]:
             case "text" if block.get("text"):
                 yield TextDelta(text_of(block["text"]))
-            case "thinking" if block.get("thinking"):
-                yield ThinkingDelta(text_of(block["thinking"]))
+            case "thinking":
+                self._thought(index).update(block)
+                if block.get("thinking"):
+                    yield ThinkingDelta(text_of(block["thinking"]))
+            case "redacted_thinking":
+                self._thoughts[index] = block
             case "tool_use":
                 whole = orjson.dumps(block["input"]).decode() if block.get("input") else ""
                 self._calls[index] = _Pieces(text_of(block.get("id") or ""), text_of(block["name"]), whole)
@@ -287,9 +308,15 @@ class _Answer:
             case "text_delta" if delta["text"]:
                 yield TextDelta(text_of(delta["text"]))
             case "thinking_delta" if delta["thinking"]:
+                self._thought(index)["thinking"] += text_of(delta["thinking"])
                 yield ThinkingDelta(text_of(delta["thinking"]))
+            case "signature_delta":
+                self._thought(index)["signature"] += text_of(delta["signature"])
             case "input_json_delta" if index in self._calls:
                 self._calls[index].arguments += text_of(delta["partial_json"])
+
+    def _thought(self, index: int) -> dict[str, Any]:
+        return self._thoughts.setdefault(index, {"type": "thinking", "thinking": "", "signature": ""})
 
     def _finish(self, delta: dict[str, Any], chunk: dict[str, Any]) -> None:
         self._count(chunk.get("usage"))
@@ -315,8 +342,11 @@ class _Answer:
         """The completed tool calls and the finish; BadResponse if the stream stopped before it."""
         if self.reason is None:
             raise BadResponse(f"{self._provider} ended its answer without finishing it.")
-        for index in sorted(self._calls):
-            call = self._calls[index]
+        for _, thought in sorted(self._thoughts.items()):
+            # Only calls have a next round, and what is not signed is not taken back.
+            if self._calls and (thought.get("signature") or thought.get("data")):
+                yield ThoughtReady(Thought(self._maker, thought))
+        for _, call in sorted(self._calls.items()):
             yield ToolCallReady(
                 ToolCall(call.id or f"toolu_{uuid.uuid4().hex[:24]}", call.name, call.arguments or "{}")
             )

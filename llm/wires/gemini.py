@@ -15,8 +15,19 @@ import httpx
 import orjson
 
 from llm.errors import BadResponse, LLMError, ProviderFailed
-from llm.events import NO_USAGE, Event, Finished, FinishReason, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
-from llm.messages import Endpoint, Image, Part, Request, Text, Thinking, ToolCall, ToolResult
+from llm.events import (
+    NO_USAGE,
+    Event,
+    Finished,
+    FinishReason,
+    Meter,
+    TextDelta,
+    ThinkingDelta,
+    ThoughtReady,
+    ToolCallReady,
+    Usage,
+)
+from llm.messages import Endpoint, Image, Part, Request, Text, Thinking, Thought, ToolCall, ToolResult
 from llm.wires.shapes import (
     Turn,
     arguments_of,
@@ -42,7 +53,8 @@ _REASONS: dict[str, FinishReason] = {
 }
 # The model tried to call a tool and could not: nothing that a caller can use.
 _BROKEN = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "TOO_MANY_TOOL_CALLS"}
-# Gemini 3 demands the signature of each call's thought. For calls of other models Google names this word instead:
+# Gemini 3 demands the signature of the thought behind a turn's first call. For calls of other models Google names this
+# word instead:
 # https://ai.google.dev/gemini-api/docs/thought-signatures
 _WANTS_SIGNATURES = re.compile(r"gemini-([3-9]|\d\d)")
 _NO_SIGNATURE = "skip_thought_signature_validator"
@@ -53,7 +65,7 @@ async def stream(
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(request, endpoint, "streamGenerateContent?alt=sse")
-    answer = _Answer(endpoint.provider, meter)
+    answer = _Answer(endpoint.provider, request.model, meter)
     async with aclosing(post_sse(url, body_of(request), headers, endpoint, client)) as chunks:
         try:
             async for data in chunks:
@@ -72,7 +84,7 @@ async def whole(
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(request, endpoint, "generateContent")
-    answer = _Answer(endpoint.provider, meter)
+    answer = _Answer(endpoint.provider, request.model, meter)
     found = await post_json(url, body_of(request), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -155,21 +167,25 @@ def _choice_json(request: Request) -> dict[str, Any] | None:
 
 
 def _turn_json(turn: Turn, names: dict[str, str], wants_signatures: bool) -> dict[str, Any]:
-    parts = [_part_json(part, names) for part in turn.parts]
+    thoughts = {part.call_id: part.data for part in turn.parts if isinstance(part, Thought)}
+    parts = [_part_json(part, names, thoughts) for part in turn.parts if not isinstance(part, Thought)]
     first_call = next((part for part in parts if "functionCall" in part), None)
     if wants_signatures and first_call is not None:
-        first_call["thoughtSignature"] = _NO_SIGNATURE
+        first_call.setdefault("thoughtSignature", _NO_SIGNATURE)
     return {"role": "model" if turn.is_model else "user", "parts": parts}
 
 
-def _part_json(part: Part, names: dict[str, str]) -> dict[str, Any]:
+def _part_json(part: Part, names: dict[str, str], thoughts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """`thoughts`: the signatures of calls, by their ids."""
     match part:
         case Text(text):
             return {"text": text}
         case Image(url):
             return _image_json(url)
-        case ToolCall(_, name, _):
-            return {"functionCall": {"name": name, "args": arguments_of(part)}}
+        case ToolCall(id_, name, _):
+            return {"functionCall": {"name": name, "args": arguments_of(part)}, **thoughts.get(id_, {})}
+        case Thought(_, data):
+            return data
         case ToolResult(call_id, content):
             # Results find their calls by name and order; ids of other providers would confuse them.
             name = names.get(call_id, call_id)
@@ -188,12 +204,15 @@ def _image_json(url: str) -> dict[str, Any]:
 class _Answer:
     """Reads chunks in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str, meter: Meter) -> None:
+    def __init__(self, provider: str, model: str, meter: Meter) -> None:
         self.reason: FinishReason | None = None
         self._provider = provider
         self._meter = meter
         self._counts: dict[str, int] = {}
+        self._maker = f"{provider}/{model}"
         self._calls: list[ToolCall] = []
+        # The signatures of calls, by their ids.
+        self._thoughts: dict[str, Thought] = {}
 
     def read(self, data: str) -> list[Event]:
         """The events in one chunk; raise BadResponse when it is not this wire's language."""
@@ -232,6 +251,9 @@ class _Answer:
             arguments = orjson.dumps(call.get("args") or {}).decode()
             id_ = text_of(call.get("id") or f"call_{uuid.uuid4().hex[:24]}")
             self._calls.append(ToolCall(id_, text_of(call["name"]), arguments))
+            if part.get("thoughtSignature"):
+                seal = {"thoughtSignature": text_of(part["thoughtSignature"])}
+                self._thoughts[id_] = Thought(self._maker, seal, id_)
         elif part.get("text"):
             text = text_of(part["text"])
             yield ThinkingDelta(text) if part.get("thought") else TextDelta(text)
@@ -253,6 +275,8 @@ class _Answer:
         if self.reason is None:
             raise BadResponse(f"{self._provider} ended its answer without finishing it.")
         for call in self._calls:
+            if call.id in self._thoughts:
+                yield ThoughtReady(self._thoughts[call.id])
             yield ToolCallReady(call)
         yield Finished(finish_of(self.reason, has_calls=bool(self._calls)), self._meter.usage or NO_USAGE)
 

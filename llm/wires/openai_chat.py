@@ -14,8 +14,20 @@ import httpx
 import orjson
 
 from llm.errors import BadResponse, LLMError, ProviderFailed
-from llm.events import NO_USAGE, Event, Finished, FinishReason, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
-from llm.messages import Endpoint, Image, Message, Request, Text, Tool, ToolCall, ToolResult
+from llm.events import (
+    NO_USAGE,
+    Event,
+    Finished,
+    FinishReason,
+    Meter,
+    TextDelta,
+    ThinkingDelta,
+    ThoughtReady,
+    ToolCallReady,
+    Usage,
+)
+from llm.messages import Endpoint, Image, Message, Request, Text, Thought, Tool, ToolCall, ToolResult
+from llm.wires.chat_dialects import dialect_of
 from llm.wires.shapes import count_of, finish_of, text_of
 from llm.wires.transport import post_json, post_sse
 
@@ -35,7 +47,7 @@ async def stream(
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, meter)
+    answer = _Answer(endpoint.provider, request.model, meter)
     async with aclosing(post_sse(url, body_of(request, endpoint.provider), headers, endpoint, client)) as chunks:
         try:
             async for data in chunks:
@@ -56,7 +68,7 @@ async def whole(
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, meter)
+    answer = _Answer(endpoint.provider, request.model, meter)
     found = await post_json(url, body_of(request, endpoint.provider, streamed=False), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -91,13 +103,15 @@ def body_of(request: Request, provider: str, *, streamed: bool = True) -> dict[s
         **{name: value for name, value in fields.items() if value is not None},
         **request.extra,
     }
+    dialect = dialect_of(provider)
+    body |= dialect.always(request.model)
     if request.thinking is not None:
         # The caller's own word has been fitted to the model: that counts.
         body.pop("reasoning_effort", None)
-        if request.thinking.level is not None:
-            body["reasoning_effort"] = request.thinking.level
+        body |= dialect.words(request.thinking, provider, request.model)
     if not streamed:
         del body["stream"], body["stream_options"]
+        body |= dialect.whole(request.model)
     return body
 
 
@@ -110,6 +124,7 @@ def _message_json(message: Message) -> Iterator[dict[str, Any]]:
     """One message; each tool result is a message of its own on this wire."""
     content: list[dict[str, Any]] = []
     calls: list[dict[str, Any]] = []
+    thoughts: dict[str, Any] = {}
     for part in message.parts:
         match part:
             case Text(text):
@@ -119,6 +134,8 @@ def _message_json(message: Message) -> Iterator[dict[str, Any]]:
             case ToolCall(id_, name, arguments):
                 function = {"name": name, "arguments": arguments}
                 calls.append({"id": id_, "type": "function", "function": function})
+            case Thought(_, data):
+                thoughts |= data
             case ToolResult(call_id, text):
                 yield {"role": "tool", "tool_call_id": call_id, "content": text}
     if not content and not calls:
@@ -127,7 +144,7 @@ def _message_json(message: Message) -> Iterator[dict[str, Any]]:
         return
     row: dict[str, Any] = {"role": message.role, "content": _content_json(content)}
     if calls:
-        row["tool_calls"] = calls
+        row |= {"tool_calls": calls, **thoughts}
     yield row
 
 
@@ -145,9 +162,11 @@ def _content_json(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | N
 class _Answer:
     """Reads chunks in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str, meter: Meter) -> None:
+    def __init__(self, provider: str, model: str, meter: Meter) -> None:
         self.reason: FinishReason | None = None
         self._provider = provider
+        self._maker = f"{provider}/{model}"
+        self._thoughts = _Thoughts(dialect_of(provider).thoughts)
         self._meter = meter
         self._calls: dict[int, _Pieces] = {}
 
@@ -177,9 +196,12 @@ class _Answer:
             yield from self._read_choice(choice.get(part) or {}, choice.get("finish_reason"))
 
     def _read_choice(self, delta: dict[str, Any], finish: str | None) -> Iterator[Event]:
+        details = delta.get("reasoning_details") or []
         thought = delta.get("reasoning_content") or delta.get("reasoning")
+        thought = thought or "".join(text_of(detail.get("text") or "") for detail in details)
         if thought:
             yield ThinkingDelta(text_of(thought))
+        self._thoughts.take(thought, details)
         for name in ("content", "refusal"):
             if delta.get(name):
                 yield from _said(delta[name])
@@ -208,6 +230,8 @@ class _Answer:
         calls = [self._calls[index] for index in sorted(self._calls)]
         if any(not call.name for call in calls):
             raise BadResponse(f"{self._provider} called a tool without naming it.")
+        if calls and (thoughts := self._thoughts.whole()):
+            yield ThoughtReady(Thought(self._maker, thoughts))
         for call in calls:
             yield ToolCallReady(ToolCall(call.id or f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments))
         yield Finished(finish_of(self.reason, has_calls=bool(calls)), self._meter.usage or NO_USAGE)
@@ -220,6 +244,29 @@ class _Pieces:
         self.id = ""
         self.name = ""
         self.arguments = ""
+
+
+class _Thoughts:
+    """Thoughts while they arrive, as the server wants them back: in the field `name`; without a name they are let go."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._text = ""
+        self._details: dict[object, dict[str, Any]] = {}
+
+    def take(self, text: str | None, details: list[dict[str, Any]]) -> None:
+        self._text += text or ""
+        for detail in details if self._name == "reasoning_details" else ():
+            kept = self._details.setdefault((detail.get("index"), detail.get("type")), {})
+            for field, value in detail.items():
+                # Texts come in pieces; the rest comes once, a signature last.
+                grows = field in ("text", "summary", "data") and isinstance(value, str)
+                kept[field] = kept.get(field, "") + value if grows else value
+
+    def whole(self) -> dict[str, Any]:
+        """The field with all of it; empty when there is nothing to give back."""
+        found = {"reasoning_content": self._text, "reasoning_details": list(self._details.values())}.get(self._name)
+        return {self._name: found} if found else {}
 
 
 def _said(content: object) -> Iterator[Event]:

@@ -4,6 +4,7 @@ https://platform.openai.com/docs/api-reference/responses. It has no seed, and no
 here. Nothing is stored at the provider; Atom sends the conversation each time.
 """
 
+import re
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -13,14 +14,27 @@ import httpx
 import orjson
 
 from llm.errors import BadResponse, LLMError, ProviderFailed
-from llm.events import NO_USAGE, Event, Finished, FinishReason, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
-from llm.messages import Endpoint, Image, Message, Request, Text, Tool, ToolCall, ToolResult
+from llm.events import (
+    NO_USAGE,
+    Event,
+    Finished,
+    FinishReason,
+    Meter,
+    TextDelta,
+    ThinkingDelta,
+    ThoughtReady,
+    ToolCallReady,
+    Usage,
+)
+from llm.messages import Endpoint, Image, Message, Request, Text, Thought, Tool, ToolCall, ToolResult
 from llm.wires.shapes import chosen_tool, count_of, finish_of, system_text, text_of
 from llm.wires.transport import error_of_status, post_json, post_sse
 
 _SAID = {"response.output_text.delta", "response.refusal.delta"}
 _THOUGHT = {"response.reasoning_summary_text.delta", "response.reasoning_text.delta"}
 _ENDS = {"response.completed", "response.incomplete", "response.failed"}
+# OpenAI refuses the seal of thoughts for models that do not think.
+_THINKS = re.compile(r"(o\d|gpt-[5-9]|codex)")
 # An error inside a stream has no status, but a code that stands for one.
 _STATUSES = {
     "invalid_prompt": 400,
@@ -38,7 +52,7 @@ async def stream(
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, meter, request.stop)
+    answer = _Answer(endpoint.provider, request, meter)
     async with aclosing(post_sse(url, body_of(request), headers, endpoint, client)) as chunks:
         async for data in chunks:
             for event in answer.read(data):
@@ -55,7 +69,7 @@ async def whole(
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, meter, request.stop)
+    answer = _Answer(endpoint.provider, request, meter)
     found = await post_json(url, body_of(request, streamed=False), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -71,6 +85,7 @@ def body_of(request: Request, *, streamed: bool = True) -> dict[str, Any]:
     """The JSON body of a call. Absent fields are absent; an explicit 0 stays."""
     level = None if request.thinking is None else request.thinking.level
     effort = level or request.extra.get("reasoning_effort")
+    thinks = _THINKS.match(request.model) is not None or effort is not None
     text = _format_json(request.response_format)
     fields: dict[str, Any] = {
         "instructions": system_text(request.messages) or None,
@@ -82,6 +97,8 @@ def body_of(request: Request, *, streamed: bool = True) -> dict[str, Any]:
         "text": {"format": text} if text else None,
         "reasoning": {"effort": effort} if effort else None,
         "user": request.extra.get("user"),
+        # Nothing is stored, so the thoughts between rounds of tools come along sealed.
+        "include": ["reasoning.encrypted_content"] if request.tools and thinks else None,
         "stream": True if streamed else None,
     }
     items = (item for message in request.messages if message.role != "system" for item in _items(message))
@@ -124,6 +141,8 @@ def _items(message: Message) -> Iterator[dict[str, Any]]:
             case ToolCall(id_, name, arguments):
                 row = {"call_id": id_, "name": name, "arguments": arguments or "{}"}
                 after.append({"type": "function_call", **row})
+            case Thought(_, data):
+                yield data
             case ToolResult(call_id, output):
                 yield {"type": "function_call_output", "call_id": call_id, "output": output}
     if message.role == "assistant" and message.text:
@@ -138,12 +157,14 @@ def _items(message: Message) -> Iterator[dict[str, Any]]:
 class _Answer:
     """Reads events in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str, meter: Meter, stop: Sequence[str]) -> None:
+    def __init__(self, provider: str, request: Request, meter: Meter) -> None:
         self.reason: FinishReason | None = None
         self._provider = provider
         self._meter = meter
         self._calls: dict[int, _Pieces] = {}
-        self._stop = StopAt(stop)
+        self._stop = StopAt(request.stop)
+        self._maker = f"{provider}/{request.model}"
+        self._thoughts: list[dict[str, Any]] = []
 
     def read(self, data: str) -> list[Event]:
         """The events in one chunk; raise BadResponse when it is not this wire's language."""
@@ -172,6 +193,8 @@ class _Answer:
         elif kind in ("response.output_item.added", "response.output_item.done"):
             if chunk["item"]["type"] == "function_call":
                 self._call(chunk["output_index"]).take(chunk["item"])
+            elif kind.endswith("done"):
+                self._keep(chunk["item"])
         elif kind == "response.function_call_arguments.delta":
             self._call(chunk["output_index"]).arguments += text_of(chunk["delta"])
         elif kind in _ENDS:
@@ -188,10 +211,17 @@ class _Answer:
                 for part in item["content"]:
                     yield from self._say(part.get("text") or part.get("refusal") or "")
             case "reasoning":
+                self._keep(item)
                 for part in [*(item.get("summary") or []), *(item.get("content") or [])]:
                     yield ThinkingDelta(text_of(part["text"]))
             case "function_call":
                 self._call(index).take(item)
+
+    def _keep(self, item: dict[str, Any]) -> None:
+        """A sealed thought, as it goes back: without its contents in the clear, which the wire does not take back."""
+        if item["type"] == "reasoning" and item.get("encrypted_content"):
+            kept = {name: item[name] for name in ("type", "id", "encrypted_content") if item.get(name)}
+            self._thoughts.append({**kept, "summary": item.get("summary") or []})
 
     def _say(self, text: object) -> Iterator[Event]:
         said = self._stop.feed(text_of(text))
@@ -232,6 +262,8 @@ class _Answer:
         calls = [] if self._stop.has_stopped else [self._calls[index] for index in sorted(self._calls)]
         if any(not call.name for call in calls):
             raise BadResponse(f"{self._provider} called a tool without naming it.")
+        if calls:
+            yield from (ThoughtReady(Thought(self._maker, thought)) for thought in self._thoughts)
         for call in calls:
             yield ToolCallReady(ToolCall(call.id or f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments))
         reason = "stop" if self._stop.has_stopped else finish_of(self.reason, has_calls=bool(calls))

@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
 
 from llm.errors import BadResponse, ConnectFailed, KeyRefused, ProviderFailed, RateLimited, RequestRefused, TimedOut
-from llm.events import Event, Finished, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
+from llm.events import Event, Finished, Meter, TextDelta, ThinkingDelta, ThoughtReady, ToolCallReady, Usage
 from llm.messages import Image, Message, Request, Text, Tool, ToolCall, ToolResult
 from llm.wires import WHOLE, WIRES
 from tests.llm.conftest import SECRET, asking, text_of
@@ -203,6 +205,33 @@ async def test_a_conversation_with_tools_goes_out_in_its_order(talk: Talk) -> No
 async def test_special_characters_arrive_as_they_are(talk: Talk) -> None:
     prompt = 'quote " backslash \\ newline \n tab \t 🌱 \u2028 </script>'
     assert text_of(await talk.events(asking(prompt))) == f"You said: {prompt}"
+
+
+@BOTH
+async def test_sealed_thoughts_go_back_with_the_calls_they_led_to(talk: Talk, streamed: bool) -> None:
+    provider, model = talk.kit.thinker
+    at, talk.simulator.demands_seals = replace(talk.endpoint(), provider=provider), True
+    looks: list[tuple[str, dict[str, Any] | str]] = [("look", {"at": "me"}), ("look", {"at": "you"})]
+    talk.simulator.will_call_all(looks, say="Wait", thinking=["let me", " see"], seal="let me see")
+    question = Message("user", (Text("Look!"),))
+    events = await talk.events(Request(model, (question,), tools=(TOOL,)), at=at, streamed=streamed)
+    thoughts = [event.thought for event in events if isinstance(event, ThoughtReady)]
+    assert [thought.maker for thought in thoughts] == [f"{provider}/{model}"]
+    calls = calls_of(events)
+    results = [Message("tool", (ToolResult(call.id, "seen"),)) for call in calls]
+    answered = (question, Message("assistant", (*thoughts, Text("Wait"), *calls)), *results)
+    talk.simulator.will_say("Seen")
+    assert text_of(await talk.events(Request(model, answered, tools=(TOOL,)), at=at, streamed=streamed)) == "Seen"
+    forgotten = (question, Message("assistant", (Text("Wait"), *calls)), *results)
+    with pytest.raises(RequestRefused):
+        await talk.events(Request(model, forgotten, tools=(TOOL,)), at=at, streamed=streamed)
+
+
+@BOTH
+async def test_thoughts_without_calls_are_not_kept(talk: Talk, streamed: bool) -> None:
+    talk.simulator.will_think("let me see", "one", seal="let me see")
+    events = await talk.events(asking(tools=(TOOL,)), streamed=streamed)
+    assert not any(isinstance(event, ThoughtReady) for event in events)
 
 
 # --- Server-sent events as they really come -----------------------------------------------------------

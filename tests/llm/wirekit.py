@@ -33,6 +33,8 @@ class Kit:
     # What an error event says for "too many calls" and for "it broke".
     limited: str
     broken: str
+    # A provider and a model whose thoughts have to come back with the calls they led to.
+    thinker: tuple[str, str]
     has_seed: bool = False
 
 
@@ -84,6 +86,7 @@ KITS = (
         too_long="length",
         limited="rate_limit_exceeded",
         broken="server_error",
+        thinker=("deepseek", "deepseek-v4-pro"),
         has_seed=True,
     ),
     Kit(
@@ -95,6 +98,7 @@ KITS = (
         too_long="max_output_tokens",
         limited="rate_limit_exceeded",
         broken="server_error",
+        thinker=("openai", "gpt-5-codex"),
     ),
     Kit(
         "anthropic_messages",
@@ -105,6 +109,7 @@ KITS = (
         too_long="max_tokens",
         limited="rate_limit_error",
         broken="overloaded_error",
+        thinker=("anthropic", "claude-sonnet-4-5"),
     ),
     Kit(
         "gemini",
@@ -115,6 +120,7 @@ KITS = (
         too_long="MAX_TOKENS",
         limited="429",
         broken="503",
+        thinker=("gemini", "gemini-3-pro-preview"),
         has_seed=True,
     ),
 )

@@ -44,6 +44,14 @@ class AnthropicSimulator(Simulator):
         packets = [packet for index, block in enumerate(blocks_of(script)) for packet in block_packets(index, block)]
         return [start, *packets, sse(finish, "message_delta")]
 
+    def lacks_seals(self, asked: Seen) -> bool:
+        said = [message["content"] for message in asked.json["messages"] if message["role"] == "assistant"]
+        calling = [blocks for blocks in said if any(block["type"] == "tool_use" for block in blocks)]
+        return any(
+            blocks[0]["type"] != "thinking" or blocks[0]["signature"] not in self.seals or not blocks[0]["thinking"]
+            for blocks in calling
+        )
+
     def farewell(self) -> list[str]:
         return [sse({"type": "message_stop"}, "message_stop")]
 
@@ -75,6 +83,8 @@ def blocks_of(script: Script) -> Iterator[tuple[dict[str, Any], list[dict[str, A
     """Each content block as it begins, and the deltas that fill it."""
     if script.thinking:
         deltas: list[dict[str, Any]] = [{"type": "thinking_delta", "thinking": piece} for piece in script.thinking]
+        if script.seal:
+            deltas.append({"type": "signature_delta", "signature": script.seal})
         yield {"type": "thinking", "thinking": "", "signature": ""}, deltas
     if script.pieces:
         yield {"type": "text", "text": ""}, [{"type": "text_delta", "text": piece} for piece in script.pieces]
@@ -102,6 +112,9 @@ def whole_block(block: tuple[dict[str, Any], list[dict[str, Any]]]) -> dict[str,
         case "tool_use":
             text = "".join(delta["partial_json"] for delta in deltas)
             return {**begin, "input": json.loads(text) if text else {}}
+        case "thinking":
+            seal = "".join(delta.get("signature", "") for delta in deltas)
+            return {**begin, "thinking": "".join(delta.get("thinking", "") for delta in deltas), "signature": seal}
         case kind:
             return {**begin, kind: "".join(delta[kind] for delta in deltas)}
 

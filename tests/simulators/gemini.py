@@ -45,6 +45,11 @@ class GeminiSimulator(Simulator):
         found = self._chunk(asked, parts_of(script), stop_of(script))
         return found if script.usage is None else {**found, "usageMetadata": self._usage(asked, script)}
 
+    def lacks_seals(self, asked: Seen) -> bool:
+        said = [turn["parts"] for turn in asked.json["contents"] if turn["role"] == "model"]
+        calls = [[part for part in parts if "functionCall" in part] for parts in said]
+        return any(found[0].get("thoughtSignature") not in self.seals for found in calls if found)
+
     def error_event(self, kind: str, message: str) -> str:
         return sse({"error": {"code": int(kind), "message": message, "status": "UNAVAILABLE"}})
 
@@ -71,10 +76,10 @@ def parts_of(script: Script) -> list[dict[str, Any]]:
     """Calls come whole on this wire."""
     parts: list[dict[str, Any]] = [{"text": piece, "thought": True} for piece in script.thinking]
     parts += [{"text": piece} for piece in script.pieces]
-    parts += [
-        {"functionCall": {"id": call.id, "name": call.name, "args": json.loads(call.arguments)}}
-        for call in script.calls
-    ]
+    for place, call in enumerate(script.calls):
+        part: dict[str, Any] = {"functionCall": {"id": call.id, "name": call.name, "args": json.loads(call.arguments)}}
+        # Of calls side by side only the first has one.
+        parts.append({**part, "thoughtSignature": script.seal} if script.seal and not place else part)
     return parts
 
 

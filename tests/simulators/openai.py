@@ -55,6 +55,11 @@ class OpenAISimulator(Simulator):
                 found.append({**base, "choices": [], "usage": usage})
         return [sse(chunk) for chunk in found]
 
+    def lacks_seals(self, asked: Seen) -> bool:
+        """This wire has no seal: some servers of it want the very words back."""
+        calling = [message for message in asked.json["messages"] if message.get("tool_calls")]
+        return any(message.get("reasoning_content") not in self.seals for message in calling)
+
     def farewell(self) -> list[str]:
         return ["data: [DONE]\n\n"]
 

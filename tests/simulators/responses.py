@@ -42,9 +42,7 @@ class ResponsesSimulator(Simulator):
         pending = {**done, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
         opening = packet(*[{"type": f"response.{word}", "response": pending} for word in ("created", "in_progress")])
         packets = [
-            packet(*events)
-            for index, item in enumerate(items_of(script))
-            for events in item_events(index, item, script)
+            packet(*events) for index, item in enumerate(done["output"]) for events in item_events(index, item, script)
         ]
         return [opening, *packets, packet({"type": f"response.{done['status']}", "response": done})]
 
@@ -53,11 +51,19 @@ class ResponsesSimulator(Simulator):
         counted = {"input_tokens": sent, "output_tokens": said, "total_tokens": sent + said}
         details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
         done = {**self._response(asked), "status": "completed", "output": items_of(script)}
+        if "reasoning.encrypted_content" in (asked.json.get("include") or ()):
+            done["output"] = [sealed(item, script) for item in done["output"]]
         if script.usage is not None:
             done["usage"] = script.usage or {**counted, **details}
         if script.finish:
             done.update(status="incomplete", incomplete_details={"reason": script.finish})
         return done
+
+    def lacks_seals(self, asked: Seen) -> bool:
+        items = asked.json["input"]
+        called = [place for place, item in enumerate(items) if item["type"] == "function_call"]
+        before = [[item for item in items[:place] if item["type"] == "reasoning"] for place in called]
+        return any(not found or found[-1].get("encrypted_content") not in self.seals for found in before)
 
     def error_event(self, kind: str, message: str) -> str:
         return sse({"type": "error", "code": kind, "message": message, "param": None, "sequence_number": 9}, "error")
@@ -78,6 +84,10 @@ def items_of(script: Script) -> list[dict[str, Any]]:
         said = {"type": "output_text", "text": "".join(script.pieces), "annotations": []}
         items.append({"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [said]})
     return [*items, *[call_item(call) for call in script.calls]]
+
+
+def sealed(item: dict[str, Any], script: Script) -> dict[str, Any]:
+    return {**item, "encrypted_content": script.seal} if item["type"] == "reasoning" else item
 
 
 def call_item(call: ScriptedCall) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Script:
     error: str | None = None
     # Every chunk of the stream carries what has been counted so far.
     usage_cumulative: bool = False
+    # The provider's seal on the thoughts before the calls, where its wire has one.
+    seal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

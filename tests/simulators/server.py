@@ -35,6 +35,9 @@ class Simulator(ABC):
         self.tool_result: Any = {"ok": True}
         # How many streams were left by the client before their end.
         self.abandoned = 0
+        # Refuse, as the provider does, calls that come back without the sealed thoughts that led to them.
+        self.demands_seals = False
+        self.seals: set[str] = set()
         self._scripts: deque[Script] = deque()
         self._default_delay_s = delay_s
         self._port = port
@@ -161,7 +164,10 @@ class Simulator(ABC):
         """The door of the model: what the next script says, or an echo."""
         asked = await seen(request)
         self.requests.append(asked)
+        if self.demands_seals and self.lacks_seals(asked):
+            return web.json_response(self.error_body(400, "a thought is missing"), status=400)
         script = self._scripts.popleft() if self._scripts else self._echo(asked)
+        self.seals |= {script.seal} if script.seal else set()
         await asyncio.sleep(script.headers_delay_s)
         if script.raw is not None:
             return await self._send_raw(request, script)
@@ -252,6 +258,10 @@ class Simulator(ABC):
     @abstractmethod
     def chunks(self, asked: Seen, script: Script) -> list[str]:
         """The stream in packets: one that opens it (may be empty), one for each piece, one that finishes it."""
+
+    @abstractmethod
+    def lacks_seals(self, asked: Seen) -> bool:
+        """Whether calls come back without one of the `seals`."""
 
     def farewell(self) -> list[str]:
         """What comes after the finish and is left out with `done=False`."""
