@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,8 +15,8 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from atom.ground.database import in_db
-from llm import breaker, cooldown, http, metrics, services
-from llm.breaker import Circuit, Permit
+from llm import breaker, cooldown, http, metrics, rates, services
+from llm.breaker import Permit
 from llm.errors import KeyRefused, LLMError, RequestRefused
 from llm.events import NO_USAGE, Event, Finished, Meter, Usage
 from llm.failures import Failure
@@ -25,6 +25,7 @@ from llm.prices import cost_usd
 from llm.redaction import Redactor
 from llm.routing import Candidate
 from llm.spending import Hold
+from llm.standing import circuit_of
 from llm.wires import WHOLE, WIRES
 
 log = structlog.get_logger(__name__)
@@ -64,10 +65,6 @@ class Attempt:
     was_called: bool = True
 
 
-def circuit_of(workspace_id: UUID, candidate: Candidate) -> Circuit:
-    return Circuit(workspace_id, candidate.provider, candidate.key_id, candidate.model)
-
-
 def probe_s(limits: Deadlines) -> float:
     """How long a probe may be silent before another takes its place."""
     return limits.connect_s + max(limits.first_byte_s, limits.chunk_s) + RENEW_EVERY_S
@@ -76,7 +73,7 @@ def probe_s(limits: Deadlines) -> float:
 async def ask(turn: "Turn", request: Request, *, left_s: float, tried: list[Attempt]) -> AsyncGenerator[Event, None]:
     """The answer of the turn's candidate within `left_s` seconds; how it ended is added to `tried`."""
     endpoint = turn.candidate.endpoint
-    endpoint = replace(endpoint, deadlines=replace(endpoint.deadlines, total_s=left_s))
+    endpoint = replace(endpoint, deadlines=replace(endpoint.deadlines, total_s=left_s), heard=turn.heard)
     wire = (WIRES if turn.streamed else WHOLE)[turn.candidate.wire]
     request = replace(request, model=turn.candidate.model)
     redactor = Redactor(endpoint.secret)
@@ -144,6 +141,10 @@ class Turn:
     @property
     def is_left(self) -> bool:
         return self.error is None and not self._is_finished
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """What the provider says beside its answer."""
+        rates.note(circuit_of(self._workspace_id, self.candidate).key, headers)
 
     async def saw(self, event: Event) -> None:
         self._watch.tick()

@@ -5,11 +5,13 @@ time; two successes close it. Each change of state begins a new generation, and 
 Without the store there is no breaker, and calls go on.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 import orjson
+import redis.asyncio
 from django.conf import settings
 
 from llm.errors import BreakerOpen
@@ -167,6 +169,38 @@ async def renew(permit: Permit, *, probe_s: float) -> None:
 
 async def reset(circuit: Circuit) -> None:
     await run_script(_RESET, [circuit.key, _index(circuit.owner)], [KEEP_S, circuit.member])
+
+
+async def opened(workspace_id: UUID) -> frozenset[Circuit]:
+    """The breakers that would refuse a call of this workspace now; not those that are due for a probe.
+
+    None, when the store is away.
+    """
+    owners = (str(workspace_id), ENVIRONMENT)
+    found: Any = await asked(lambda client: _all(client, [("SMEMBERS", _index(owner)) for owner in owners]))
+    circuits = [_circuit_of(workspace_id, member) for members in found or () for member in members]
+    if not circuits:
+        return frozenset()
+    states_of = [("HMGET", circuit.key, "state", "opened_at") for circuit in circuits]
+    kept: Any = await asked(lambda client: _all(client, [("TIME",), *states_of]))
+    if kept is None:
+        return frozenset()
+    (seconds, microseconds), *states = kept
+    due_ms = seconds * 1000 + microseconds // 1000 - settings.ATOM_BREAKER_OPEN * 1000
+    return frozenset(
+        circuit
+        for circuit, (state, opened_at) in zip(circuits, states, strict=True)
+        if state == b"open" and float(opened_at) > due_ms
+    )
+
+
+async def _all(client: redis.asyncio.Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+    """The answers to all these commands, in one trip."""
+    async with client.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            pipeline.execute_command(*command)
+        found: list[Any] = await pipeline.execute()
+        return found
 
 
 async def statuses(workspace_id: UUID) -> list[Status]:

@@ -12,7 +12,7 @@ from django.conf import settings
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotAllowed, ModelNotFound
 from llm import breaker, catalog, cooldown, keyring, retries, routing, spending
-from llm.attempts import Attempt, Turn, ask, circuit_of, passed_over, probe_s
+from llm.attempts import Attempt, Turn, ask, passed_over, probe_s
 from llm.breaker import Permit
 from llm.catalog import Catalog
 from llm.cooldown import Rest
@@ -21,8 +21,10 @@ from llm.events import Event, Usage
 from llm.failures import Failure, summed_up
 from llm.keyring import OpenKey
 from llm.messages import Request
-from llm.routing import Allowed, Candidate
+from llm.routing import Allowed, Candidate, StandingOf
 from llm.spending import Hold, Purse
+from llm.standing import circuit_of, standings_of
+from llm.sticky import ServedBy
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,8 @@ class Call:
     the only models that may serve, whatever the names mean: `provider/model` each. Once events flow,
     `provider` and `model` say who serves. `attempts` counts the upstream calls made; `tried` says how each
     candidate's turn ended, also of those that were passed over. `purse` is asked before each call that costs money.
+    `prefer` is who served the conversation before: whom `auto` asks first, with the same key, while that is healthy
+    and up to the task; `served` is who serves now.
     """
 
     def __init__(
@@ -49,11 +53,14 @@ class Call:
         models: Sequence[str] = (),
         allowed: Allowed = None,
         purse: Purse | None = None,
+        prefer: ServedBy | None = None,
     ) -> None:
         self.provider = ""
         self.model = ""
         self.attempts = 0
         self.tried: list[Attempt] = []
+        self.served: ServedBy | None = None
+        self._prefer = prefer
         self._workspace_id = workspace_id
         self._request = request
         self._purse = purse
@@ -107,8 +114,15 @@ class Call:
         if known is None:
             known = await in_db(_read, self._workspace_id)
         keys, own = known
+        opened = await breaker.opened(self._workspace_id)
         found = candidates_of(
-            keyring.in_turn(keys), self._models, request=self._request, own=own, allowed=self._allowed
+            keyring.in_turn(keys, prefer=self._prefer.key_id if self._prefer else None),
+            self._models,
+            request=self._request,
+            own=own,
+            standing_of=standings_of(self._workspace_id, self._request, opened),
+            prefer=self._preferred(),
+            allowed=self._allowed,
         )
         # At once, so that two calls that choose at the same time do not choose the same key.
         keyring.take_turn(found[0].key_id)
@@ -124,6 +138,11 @@ class Call:
             else:
                 self._failed(Failure(candidate, True, _resting(candidate, rest)), was_called=False)
         self._order += self._resting
+
+    def _preferred(self) -> str | None:
+        """The model that served before, when the same was asked for then."""
+        was = self._prefer
+        return f"{was.provider}/{was.model}" if was is not None and was.models == self._models else None
 
     def _plan(self) -> Iterator[tuple[Candidate, bool]]:
         """Whom to ask next, and whether as a stream; looks at what has become of those before."""
@@ -177,6 +196,7 @@ class Call:
         self._is_repeated = not streamed
         keyring.take_turn(candidate.key_id)
         self.provider, self.model = candidate.provider, candidate.model
+        self.served = ServedBy(self._models, candidate.provider, candidate.model, candidate.key_id)
         self.attempts += 1
         self._asked[upstream] = None
         self._turn = turn = Turn(
@@ -246,8 +266,11 @@ def candidates_of(
     request: Request | None = None,
     own: Catalog = catalog.EMPTY,
     allowed: Allowed = None,
+    standing_of: StandingOf | None = None,
+    prefer: str | None = None,
 ) -> list[Candidate]:
-    """Whom these names mean, in order, each once; what is not known, not allowed or not configured is left out.
+    """Whom these names mean, in order, each once, those that are down last; what is not known, not allowed or not
+    configured is left out.
 
     Raises what was wrong with the first name when nothing is left.
     """
@@ -255,17 +278,20 @@ def candidates_of(
     refusal: AtomError | None = None
     for model in models:
         try:
-            chosen = routing.choose(keys, model, request=request, catalog=own, allowed=allowed)
+            chosen = routing.choose(
+                keys, model, request=request, catalog=own, standing_of=standing_of, prefer=prefer, allowed=allowed
+            )
         except (ModelNotFound, ModelNotAllowed, NoProvider) as exc:
             refusal = refusal or exc
             continue
         if routing.goal_of(routing.meaning(model, own)[0]) is not None:
-            chosen = sorted(chosen, key=_place)
+            chosen = sorted(chosen, key=lambda one: (not routing.is_preferred(one, prefer), _place(one)))
         for one in chosen:
             found.setdefault((one.provider, one.model, one.key_id), one)
     if not found:
         raise refusal or NoProvider("No model was named.")
-    return list(found.values())
+    order = list(found.values())
+    return order if standing_of is None else sorted(order, key=lambda one: standing_of(one).is_down)
 
 
 def _place(candidate: Candidate) -> int:

@@ -61,9 +61,10 @@ _turns: dict[UUID, int] = {}
 _uses = count(1)
 
 
-def in_turn(keys: Sequence[OpenKey]) -> list[OpenKey]:
-    """Lower priority first; among equals the one that has not been used for longest, so that they take turns."""
-    return sorted(keys, key=lambda key: (key.priority, _turns.get(key.id, 0)))
+def in_turn(keys: Sequence[OpenKey], *, prefer: UUID | None = None) -> list[OpenKey]:
+    """Lower priority first; among equals the preferred one, then the one that has not been used for longest, so that
+    they take turns."""
+    return sorted(keys, key=lambda key: (key.priority, key.id != prefer, _turns.get(key.id, 0)))
 
 
 def take_turn(key_id: UUID | None) -> None:

@@ -1,5 +1,6 @@
 """What is sent to a model: typed, frozen, the same for every wire."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -119,3 +120,5 @@ class Endpoint:
     base_url: str
     secret: str = field(repr=False, default="")
     deadlines: Deadlines = Deadlines()
+    # Told the headers of every answer.
+    heard: Callable[[Mapping[str, str]], None] | None = field(repr=False, compare=False, default=None)

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 
 from atom.ground.errors import NotFound
 from atom.ground.principal import Principal
-from llm import catalog, keyring, routing
+from llm import breaker, catalog, keyring, routing
 from llm.capabilities import skill_of
 from llm.catalog import Catalog
 from llm.endpoints import usable
@@ -17,10 +17,11 @@ from llm.events import Usage
 from llm.messages import Request
 from llm.models import ModelAlias, ModelPrice
 from llm.prices import priced
-from llm.queries import breakers_of
 from llm.ranking import window_of
 from llm.registry import PROVIDERS
-from llm.routing import Candidate, Explained
+from llm.routing import Explained
+from llm.shared import from_sync
+from llm.standing import standings_of
 
 # Prices are per million, but some lists ask more for calls of more than 128,000 tokens.
 _COUNTED = 1000
@@ -84,18 +85,13 @@ def get_price(principal: Principal, price_id: UUID) -> ModelPrice:
 def explained(principal: Principal, request: Request) -> Explained:
     """Whom a call of this request would go to, and why. Raises ModelNotFound, ModelNotAllowed."""
     workspace_id = principal.workspace_id
-    down = {status.circuit for status in breakers_of(principal) if status.state == "open"}
-    sick = {(circuit.provider, circuit.model, circuit.key_id) for circuit in down}
-
-    def is_healthy(one: Candidate) -> bool:
-        return (one.provider, one.model, one.key_id) not in sick
-
+    opened = from_sync(breaker.opened(workspace_id))
     return routing.explain(
         keyring.open_keys(workspace_id),
         request.model,
         request=request,
         catalog=catalog.catalog_of(workspace_id),
-        is_healthy=is_healthy,
+        standing_of=standings_of(workspace_id, request, opened),
         allowed=principal.models,
     )
 

@@ -1,6 +1,6 @@
 """Which model suits a request: what it needs, what each model can, what it would cost. Pure: no query, no call."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -18,6 +18,8 @@ from llm.prices import context_window_of, priced
 Goal: TypeAlias = Literal["auto", "cheap", "best"]
 # In a conversation that goes on, most of the input was sent before and costs the cached price.
 CACHED_SHARE = 0.75
+# With less than this part of its rate left, a model is spared while others can answer.
+SPARED_BELOW = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,28 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How an upstream stands just now. `rate_left`: the part of its rate that is left; 0 is too little for the call."""
+
+    is_healthy: bool = True
+    rate_left: float = 1.0
+
+    @property
+    def is_down(self) -> bool:
+        return not self.is_healthy or self.rate_left <= 0
+
+
+WELL = Standing()
+# By provider and model.
+Standings: TypeAlias = Mapping[tuple[str, str], Standing]
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """A model and how it fares. `dropped`: why it is not among the candidates; empty when it is.
 
-    A last resort is dropped for its quality only: it is asked when nobody better answers.
+    A last resort is dropped for its quality only: it is asked when nobody better answers. One that is down now is asked
+    after all others.
     """
 
     provider: str
@@ -53,6 +73,16 @@ class Ranked:
     score: float
     dropped: tuple[str, ...] = ()
     is_last_resort: bool = False
+    standing: Standing = WELL
+
+    @property
+    def held_back(self) -> str:
+        """Why it is asked after the others, though it could answer; empty when it is not."""
+        if not self.standing.is_healthy:
+            return "its breaker is open"
+        if self.standing.rate_left <= 0:
+            return "its rate is used up"
+        return "its rate is nearly used up" if self.standing.rate_left < SPARED_BELOW else ""
 
     @property
     def is_able(self) -> bool:
@@ -100,13 +130,19 @@ def known_window_of(provider: str, model: str) -> int | None:
 
 
 def rank(
-    models: Iterable[tuple[str, str]], needs: Needs, goal: Goal = "auto", *, catalog: Catalog = EMPTY
+    models: Iterable[tuple[str, str]],
+    needs: Needs,
+    goal: Goal = "auto",
+    *,
+    catalog: Catalog = EMPTY,
+    standings: Standings | None = None,
 ) -> list[Ranked]:
     """All these (provider, model), best first, then those that are dropped, each with the reasons.
 
     A quality or a window that no model has is not insisted on: the best there is will do.
     """
-    rows = [_weighed(provider, model, needs, goal, catalog) for provider, model in models]
+    known = standings or {}
+    rows = [_weighed(one, needs, goal, catalog, known.get(one, WELL)) for one in models]
     rows = _sifted(rows, lambda row: _lacks(row, needs))
     most = max((row.context_window for row in rows if not row.dropped), default=0)
     room = min(needs.total_tokens, most)
@@ -117,7 +153,8 @@ def rank(
     return sorted(rows, key=_place)
 
 
-def _weighed(provider: str, model: str, needs: Needs, goal: Goal, catalog: Catalog) -> Ranked:
+def _weighed(named: tuple[str, str], needs: Needs, goal: Goal, catalog: Catalog, standing: Standing) -> Ranked:
+    provider, model = named
     usage = Usage(needs.input_tokens, needs.output_tokens, needs.cached_tokens)
     cost = priced(provider, model, usage, catalog)
     quality = skill_of(model).quality
@@ -128,7 +165,9 @@ def _weighed(provider: str, model: str, needs: Needs, goal: Goal, catalog: Catal
         score += quality
     elif goal == "auto" and provider == preferred_for(needs):
         score += 1
-    return Ranked(provider, model, quality, window_of(provider, model), cost, score)
+    # From a tenth of its rate on, it falls behind the others.
+    score -= 2 * max(0.0, 1 - standing.rate_left / SPARED_BELOW)
+    return Ranked(provider, model, quality, window_of(provider, model), cost, score, standing=standing)
 
 
 def _sifted(rows: list[Ranked], reasons_of: Callable[[Ranked], tuple[str, ...]]) -> list[Ranked]:

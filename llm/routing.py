@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import TypeAlias, get_args
 from uuid import UUID
 
 from atom.ground.errors import ModelNotAllowed, ModelNotFound
@@ -14,7 +14,7 @@ from llm.errors import NoProvider
 from llm.keyring import OpenKey, open_keys
 from llm.messages import Endpoint, Image, Message, Part, Request, Text, Thinking, Thought
 from llm.prices import MAX_MODEL_CHARS, provider_of
-from llm.ranking import Goal, Needs, Ranked, known_window_of, needs_of, rank
+from llm.ranking import WELL, Goal, Needs, Ranked, Standing, Standings, known_window_of, needs_of, rank
 from llm.registry import LOCAL, PROVIDERS, Provider
 from llm.thinking import fit, split
 
@@ -42,7 +42,7 @@ class Candidate:
     thinking: Thinking | None = None
 
 
-IsHealthy = Callable[[Candidate], bool]
+StandingOf: TypeAlias = Callable[[Candidate], Standing]
 # The only models that a caller may use, as `provider/model`; None: all.
 Allowed = Set[str] | None
 
@@ -76,24 +76,27 @@ def choose(
     *,
     request: Request | None = None,
     catalog: Catalog = EMPTY,
-    is_healthy: IsHealthy | None = None,
+    standing_of: StandingOf | None = None,
     prefer: str | None = None,
     allowed: Allowed = None,
 ) -> list[Candidate]:
     """`candidates` for keys that are at hand; no query.
 
     With `request`, `auto` looks at what is asked: for each provider the model that suits best, the best first; without
-    it, the default models in the registry's order. `is_healthy`: those that are not come last. `prefer` is the
-    provider (or `provider/model`) that a session is used to; it comes first while it is healthy. Raises also
-    ModelNotAllowed, when nothing that the name means is among `allowed`.
+    it, the default models in the registry's order. `standing_of`: those that are down come last. `prefer` is the
+    provider (or `provider/model`) that a session is used to; it comes first while it is healthy and good enough. Raises
+    also ModelNotAllowed, when nothing that the name means is among `allowed`.
     """
     name, thinking = meaning(model, catalog)
     goal = goal_of(name)
-    found = _named_by(keys, name, allowed) if goal is None else _automatic(keys, goal, request, catalog, allowed)
+    stands = standing_of or _well
+    if goal is None:
+        found = _named_by(keys, name, allowed)
+    else:
+        found = _automatic(keys, goal, request, catalog, standing_of=stands, prefer=prefer, allowed=allowed)
     if thinking is not None:
         found = [replace(one, thinking=thinking) for one in found]
-    is_well = is_healthy or _always
-    return sorted(found, key=lambda one: (not is_well(one), goal is not None and not _is_preferred(one, prefer)))
+    return sorted(found, key=lambda one: (stands(one).is_down, goal is not None and not is_preferred(one, prefer)))
 
 
 def fitted(request: Request, candidate: Candidate) -> Request:
@@ -158,7 +161,7 @@ def explain(
     *,
     request: Request,
     catalog: Catalog = EMPTY,
-    is_healthy: IsHealthy | None = None,
+    standing_of: StandingOf | None = None,
     allowed: Allowed = None,
 ) -> Explained:
     """Whom `choose` chooses, how every model that could be meant fares, and why not the others. Calls nothing.
@@ -171,14 +174,16 @@ def explain(
     if goal is None:
         row, bare_name = _named(name)
         # An explicit choice is obeyed, whatever it lacks.
-        rows = [replace(one, dropped=()) for one in rank([(row.name, bare_name)], needs, catalog=catalog)]
+        models = [(row.name, bare_name)]
+        ranked = rank(models, needs, catalog=catalog, standings=_standings(models, keys, standing_of or _well))
+        rows = [replace(one, dropped=()) for one in ranked]
         others: list[Ranked] = []
     else:
-        asked = _models_of(_askable(keys, allowed), allowed)
-        rows = rank(asked, needs, goal, catalog=catalog)
-        others = rank([one for one in _models_of(PROVIDERS) if one not in asked], needs, goal, catalog=catalog)
+        models = _models_of(_askable(keys, allowed), allowed)
+        rows = rank(models, needs, goal, catalog=catalog, standings=_standings(models, keys, standing_of or _well))
+        others = rank([one for one in _models_of(PROVIDERS) if one not in models], needs, goal, catalog=catalog)
     try:
-        found = choose(keys, model, request=request, catalog=catalog, is_healthy=is_healthy, allowed=allowed)
+        found = choose(keys, model, request=request, catalog=catalog, standing_of=standing_of, allowed=allowed)
         chosen, error = tuple(found), None
     except NoProvider as exc:
         chosen, error = (), exc
@@ -224,9 +229,16 @@ def _named(model: str) -> tuple[Provider, str]:
 
 # --- Models that are chosen -----------------------------------------------------------------------------
 def _automatic(
-    keys: Sequence[OpenKey], goal: Goal, request: Request | None, catalog: Catalog, allowed: Allowed
+    keys: Sequence[OpenKey],
+    goal: Goal,
+    request: Request | None,
+    catalog: Catalog,
+    *,
+    standing_of: StandingOf,
+    prefer: str | None,
+    allowed: Allowed,
 ) -> list[Candidate]:
-    """One model of each provider that is usable, best first, with all its keys."""
+    """One model of each provider that is usable, best first, with all its keys; a second where the first is down."""
     names = _askable(keys, allowed)
     if not names:
         if _askable(keys):
@@ -234,12 +246,15 @@ def _automatic(
         raise NoProvider(NOT_CONFIGURED)
     models = _models_of(names, allowed)
     if request is None and goal == "auto":
-        best: dict[str, str] = {}
+        first: dict[str, str] = {}
         for provider, model in models:
-            best.setdefault(provider, model)
+            first.setdefault(provider, model)
+        best = list(first.items())
     else:
-        best = _best_of(models, goal, Needs() if request is None else needs_of(request), catalog)
-    rows = [(PROVIDERS[name], model) for name, model in best.items()]
+        needs = Needs() if request is None else needs_of(request)
+        ranked = rank(models, needs, goal, catalog=catalog, standings=_standings(models, keys, standing_of))
+        best = _best_of(ranked, prefer)
+    rows = [(PROVIDERS[name], model) for name, model in best]
     return [_candidate(row, model, way) for row, model in rows for way in usable(row, keys)]
 
 
@@ -260,28 +275,53 @@ def _may_use(allowed: Allowed, provider: str, model: str) -> bool:
     return allowed is None or f"{provider}/{model}" in allowed
 
 
-def _best_of(models: Iterable[tuple[str, str]], goal: Goal, needs: Needs, catalog: Catalog) -> dict[str, str]:
-    """Each provider's best model, the best provider first; NoProvider when none can do what is asked."""
-    ranked = rank(models, needs, goal, catalog=catalog)
-    best: dict[str, str] = {}
-    for row in ranked:
-        if row.is_able:
-            best.setdefault(row.provider, row.model)
-    if not best:
+def _standings(models: Iterable[tuple[str, str]], keys: Sequence[OpenKey], standing_of: StandingOf) -> Standings:
+    """How each model stands: as well as it does with any of its keys."""
+    if standing_of is _well:
+        return {}
+    ways = {name: usable(PROVIDERS[name], keys) for name in {provider for provider, _ in models}}
+    return {
+        (provider, model): max(
+            (standing_of(_candidate(PROVIDERS[provider], model, way)) for way in ways[provider]),
+            key=lambda one: (not one.is_down, one.rate_left),
+            default=WELL,
+        )
+        for provider, model in models
+    }
+
+
+def _best_of(ranked: Sequence[Ranked], prefer: str | None) -> list[tuple[str, str]]:
+    """Each provider's best model, the best provider first, then stand-ins from the same providers for what is down.
+
+    A provider with a model that is down is likely to be down, so the others go before its stand-in. Raises NoProvider
+    when no model can do what is asked.
+    """
+    able = [row for row in ranked if row.is_able]
+    if not able:
         why = "; ".join(f"{row.provider}/{row.model} {' and '.join(row.dropped)}" for row in ranked[:5])
         raise NoProvider(f"No model that is configured can do what is asked: {why}.")
-    return best
+    # The model that a session is used to is the best of its provider while it is up to the task.
+    used_to = [row for row in able if _name(row) == prefer and not row.dropped and not row.standing.is_down]
+    best = {row.provider: row for row in reversed([*used_to, *able])}
+    first = [best[name] for name in dict.fromkeys(row.provider for row in able)]
+    down = {row.provider for row in first if row.standing.is_down}
+    stand_ins = {row.provider: row for row in reversed(able) if row.provider in down and not row.standing.is_down}
+    return [(row.provider, row.model) for row in (*first, *stand_ins.values())]
+
+
+def _name(row: Ranked) -> str:
+    return f"{row.provider}/{row.model}"
 
 
 def _candidate(row: Provider, model: str, found: Usable) -> Candidate:
     return Candidate(row.name, row.wire_of(model), model, found.endpoint, found.key_id)
 
 
-def _always(_: Candidate) -> bool:
-    return True
+def _well(_: Candidate) -> Standing:
+    return WELL
 
 
-def _is_preferred(candidate: Candidate, prefer: str | None) -> bool:
+def is_preferred(candidate: Candidate, prefer: str | None) -> bool:
     return prefer in (candidate.provider, f"{candidate.provider}/{candidate.model}")
 
 

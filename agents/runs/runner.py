@@ -36,11 +36,13 @@ from agents.tools.http import HTTPTool, run_tool
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
 from llm import events as llm_events
+from llm import sticky
 from llm.attempts import Attempt
 from llm.chat import Call
 from llm.events import Usage
 from llm.messages import Message, Part, Request, Text, Thought, ToolResult
 from llm.messages import ToolCall as ModelToolCall
+from llm.sticky import ServedBy
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +119,7 @@ class Runner:
         self._stop_reason = ""
         self.task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
+        self._last: ServedBy | None = None
 
     @property
     def own_tools(self) -> dict[str, HTTPTool]:
@@ -193,6 +196,7 @@ class Runner:
             models=turn.models,
             allowed=turn.allowed,
             purse=gate.Purse(turn.spender),
+            prefer=await self._used_to(),
         )
         self._call = call
         calls: list[ModelToolCall] = []
@@ -217,6 +221,7 @@ class Runner:
                             calls.append(tool_call)
                         case llm_events.Finished(reason):
                             self._finish_reason = reason
+                            await self._get_used_to(call.served)
                         case _:
                             assert_never(event)
         finally:
@@ -224,6 +229,17 @@ class Runner:
             self.served.attempts = before + call.attempts
             self._account(call.tried)
         return thoughts, calls
+
+    async def _used_to(self) -> ServedBy | None:
+        """Who served the last round, or else the session: its provider still has the beginning in its cache."""
+        if self._last is None and self.turn.session_id is not None:
+            self._last = await sticky.recall(self.turn.session_id)
+        return self._last
+
+    async def _get_used_to(self, served: ServedBy | None) -> None:
+        if served is not None and self.turn.session_id is not None:
+            await sticky.remember(self.turn.session_id, served)
+        self._last = served
 
     async def _emit_delta(self, event: TextDelta | ThinkingDelta) -> None:
         if self.served.first_token_s is None:

@@ -118,6 +118,9 @@ class RankedOut(serializers.Serializer[Any]):
     has_price = serializers.BooleanField()
     cost_usd = serializers.SerializerMethodField()
     is_last_resort = serializers.BooleanField()
+    is_healthy = serializers.BooleanField(source="standing.is_healthy")
+    rate_left = serializers.FloatField(source="standing.rate_left")
+    held_back = serializers.CharField()
     dropped = serializers.ListField(child=serializers.CharField())
 
     def get_cost_usd(self, row: Ranked) -> str | None:

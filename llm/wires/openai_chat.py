@@ -247,7 +247,7 @@ class _Pieces:
 
 
 class _Thoughts:
-    """Thoughts while they arrive, as the server wants them back: in the field `name`; without a name they are let go."""
+    """Thoughts while they arrive, as the server wants them back: in the field `name`; without one they are let go."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -112,7 +112,7 @@ async def _send(
     request: httpx.Request, endpoint: Endpoint, client: httpx.AsyncClient, clock: "_Clock"
 ) -> httpx.Response:
     try:
-        return await clock.first(client.send(request, stream=True))
+        response = await clock.first(client.send(request, stream=True))
     except httpx.TimeoutException as exc:
         limit = endpoint.deadlines.connect_s
         raise TimedOut(f"{endpoint.provider} did not accept a connection within {limit:g} s.") from exc
@@ -120,6 +120,9 @@ async def _send(
         raise ConnectFailed(f"{endpoint.provider} could not be reached.") from exc
     except ForbiddenAddress as exc:
         raise ConnectFailed(f"{endpoint.provider} is at an address that may not be called: {exc.message}") from exc
+    if endpoint.heard is not None:
+        endpoint.heard(response.headers)
+    return response
 
 
 class _Clock:

@@ -1,4 +1,4 @@
-"""What a model thought before it called a tool goes back to it with the result, sealed as it came, through every door."""
+"""What a model thought before it called a tool goes back to it with the result, sealed as it came."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -13,7 +13,6 @@ from atom.ground.errors import BadRequest, ModelNotFound
 from atom.ground.models import Workspace
 from atom.ground.principal import Principal
 from llm import breaker, catalog, keyring
-from llm.attempts import circuit_of
 from llm.catalog import Catalog, Price
 from llm.chat import Call, candidates_of
 from llm.context import ContextTooLong
@@ -21,10 +20,11 @@ from llm.errors import NoProvider
 from llm.keyring import OpenKey
 from llm.messages import Image, Message, Request, Text, Thinking, Tool
 from llm.model_services import set_alias
-from llm.ranking import Needs, needs_of, rank
+from llm.ranking import Needs, Standing, needs_of, rank
 from llm.registry import PROVIDERS
 from llm.routing import Candidate, candidates, choose, fitted
 from llm.shared import from_sync
+from llm.standing import circuit_of
 from tests.llm.calls import call_of, events_of, key_at
 from tests.llm.conftest import asking
 from tests.simulators.openai import OpenAISimulator
@@ -140,15 +140,15 @@ def test_a_model_without_a_price_is_not_taken_for_free() -> None:
 
 
 def test_what_is_not_healthy_comes_last_and_a_sessions_provider_first() -> None:
-    def no_openai(one: Candidate) -> bool:
-        return one.provider != "openai"
+    def no_openai(one: Candidate) -> Standing:
+        return Standing(is_healthy=one.provider != "openai")
 
     both = ["openai", "anthropic"]
     assert chosen(both, asking("Hi"))[0].startswith("openai")
-    assert chosen(both, asking("Hi"), is_healthy=no_openai)[0].startswith("anthropic")
+    assert chosen(both, asking("Hi"), standing_of=no_openai)[0].startswith("anthropic")
     assert chosen(both, asking("Hi"), prefer="anthropic")[0].startswith("anthropic")
     assert chosen(both, asking("Hi"), prefer="anthropic/claude-haiku-4-5")[0].startswith("anthropic")
-    assert chosen(both, asking("Hi"), prefer="openai", is_healthy=no_openai)[0].startswith("anthropic")
+    assert chosen(both, asking("Hi"), prefer="openai", standing_of=no_openai)[0].startswith("anthropic")
     assert chosen(both, asking("Hi"), prefer="groq")[0].startswith("openai")
 
 
@@ -362,5 +362,9 @@ def test_the_explanation_knows_open_breakers_and_a_foreign_workspaces_keys_not(
         from_sync(breaker.record(permit, "failed"))
     assert explained(api(alice), messages=[{"content": "Hi"}])["order"] == [
         "anthropic/claude-haiku-4-5",
+        "openai/gpt-4.1-mini",
         "openai/gpt-4o-mini",
     ]
+    rows = explained(api(alice), messages=[{"content": "Hi"}])["candidates"]
+    [row] = [row for row in rows if row["model"] == "gpt-4o-mini"]
+    assert (row["is_healthy"], row["held_back"]) == (False, "its breaker is open")
