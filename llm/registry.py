@@ -153,6 +153,7 @@ _ROWS = (
     # Any other server of this wire, by a key of the workspace with its own base URL.
     Provider("custom", _CHAT, needs_key=False),
     # Served by a child of `manage.py up`, which sets LOCAL_BASE_URL and LOCAL_API_KEY.
-    Provider(LOCAL, _CHAT, models=("smollm2",), needs_key=False),
+    # Its model never calls a tool by itself.
+    Provider(LOCAL, "emulated_tools", models=("smollm2",), needs_key=False),
 )
 PROVIDERS = {row.name: row for row in _ROWS}

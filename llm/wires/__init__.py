@@ -10,7 +10,7 @@ import httpx
 
 from llm.events import Event, Meter
 from llm.messages import Endpoint, Request
-from llm.wires import anthropic_messages, gemini, openai_chat, openai_responses
+from llm.wires import anthropic_messages, emulated_tools, gemini, openai_chat, openai_responses
 
 
 class Wire(Protocol):
@@ -26,6 +26,7 @@ class Wire(Protocol):
 
 WIRES: dict[str, Wire] = {
     "openai_chat": openai_chat.stream,
+    "emulated_tools": emulated_tools.stream,
     "openai_responses": openai_responses.stream,
     "anthropic_messages": anthropic_messages.stream,
     "gemini": gemini.stream,
@@ -33,6 +34,7 @@ WIRES: dict[str, Wire] = {
 # The same call without streaming, with the same events, for when a stream will not come.
 WHOLE: dict[str, Wire] = {
     "openai_chat": openai_chat.whole,
+    "emulated_tools": emulated_tools.whole,
     "openai_responses": openai_responses.whole,
     "anthropic_messages": anthropic_messages.whole,
     "gemini": gemini.whole,
