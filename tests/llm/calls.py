@@ -12,13 +12,14 @@ from llm.messages import Message, Request, Text
 from llm.models import ProviderKey
 from llm.services import create_key
 from tests.simulators.openai import OpenAISimulator
+from tests.simulators.server import Simulator
 
 MODEL = "openai/gpt-4o-mini"
 
 
 async def key_at(
     workspace: Workspace,
-    simulator: OpenAISimulator,
+    simulator: Simulator,
     *,
     provider: str = "openai",
     name: str = "main",
