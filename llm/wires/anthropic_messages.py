@@ -58,6 +58,9 @@ _REASONS: dict[str, FinishReason] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+# Newer models refuse to be told how to sample; those before them take one of the two, not both.
+_TAKES_NO_SAMPLING = re.compile(r"claude-(opus-4-[7-9]|\w+-[5-9](\b|-))")
+_TAKES_ONE_SAMPLING = re.compile(r"claude-\w+-4-[1-6]")
 # An error inside a stream has no status, but a type that stands for one.
 _STATUSES = {
     "invalid_request_error": 400,
@@ -123,9 +126,7 @@ def body_of(request: Request, *, streamed: bool = True) -> dict[str, Any]:
     user = request.extra.get("user")
     fields: dict[str, Any] = {
         "system": _system(request) or None,
-        "temperature": None if does_think else _temperature(request.temperature),
-        # A thinking model takes top_p from 0.95 on only.
-        "top_p": None if does_think and (request.top_p or 0) < 0.95 else request.top_p,
+        **_sampling(request, does_think=does_think),
         "stop_sequences": [stop for stop in request.stop if stop.strip()] or None,
         "tools": [_tool_json(tool.name, tool.description, tool.parameters) for tool in request.tools] or None,
         "tool_choice": _choice_json(request, does_think=does_think),
@@ -150,9 +151,18 @@ def _system(request: Request) -> str:
     return said
 
 
-def _temperature(given: float | None) -> float | None:
-    """OpenAI's scale goes to 2, this one to 1."""
-    return None if given is None else min(given, 1)
+def _sampling(request: Request, *, does_think: bool) -> dict[str, float | None]:
+    """Temperature and top_p, as far as the model takes them: https://docs.anthropic.com/en/api/messages."""
+    temperature, top_p = request.temperature, request.top_p
+    if _TAKES_NO_SAMPLING.match(request.model):
+        return {}
+    if does_think:
+        # A thinking model takes top_p from 0.95 on only.
+        return {"top_p": None if (top_p or 0) < 0.95 else top_p}
+    if temperature is not None and _TAKES_ONE_SAMPLING.match(request.model):
+        top_p = None
+    # OpenAI's scale goes to 2, this one to 1.
+    return {"temperature": None if temperature is None else min(temperature, 1), "top_p": top_p}
 
 
 def _format(schema: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tests.simulators.server import Simulator
 
 MakeAgent = Callable[..., Agent]
 THOUGHT = "let me see"
+SEAL = "c2VhbGVk"
 THINKERS: list[tuple[type[Simulator], str]] = [
     (AnthropicSimulator, "anthropic/claude-sonnet-4-5(high)"),
     (GeminiSimulator, "gemini/gemini-3-pro-preview(high)"),
@@ -37,7 +38,7 @@ def thinker(request: pytest.FixtureRequest, server: str, monkeypatch: pytest.Mon
         monkeypatch.setenv(f"{name}_API_KEY", "sk-thinker")
         monkeypatch.setenv(f"{name}_BASE_URL", simulator.base_url)
         simulator.demands_seals = True
-        simulator.will_call("look", {"at": "me"}, thinking=[THOUGHT], seal=THOUGHT)
+        simulator.will_call("look", {"at": "me"}, thinking=[THOUGHT], seal=SEAL)
         yield simulator, model
 
 
@@ -51,7 +52,7 @@ def test_thinking_goes_on_between_the_rounds_of_a_run(
 ) -> None:
     simulator, model = thinker
     make_agent("worker", tools=[tool(simulator, "fetch")], models=[model])
-    simulator.will_call("look", {"at": "you"}, thinking=[THOUGHT], seal=THOUGHT)
+    simulator.will_call("look", {"at": "you"}, thinking=[THOUGHT], seal=SEAL)
     simulator.will_say("Seen")
     answer = http.post("/api/agents/worker/chat/", json={"message": "look at me"})
     assert answer.json()["message"]["content"] == "Seen"

@@ -3,10 +3,6 @@
 from typing import Any
 
 import pytest
-from anthropic.types import message_create_params as anthropic_params
-from google.genai import types as genai_types
-from openai.types.responses import response_create_params as openai_params
-from pydantic import TypeAdapter
 
 from llm.messages import Image, Message, Request, Text, Thinking, Tool, ToolCall, ToolResult
 from llm.registry import PROVIDERS
@@ -14,6 +10,7 @@ from llm.wires import anthropic_messages, gemini, openai_chat, openai_responses
 from llm.wires.anthropic_messages import DEFAULT_MAX_TOKENS, MOST_WITH_THOUGHTS
 from llm.wires.openai_responses import StopAt
 from tests.llm.conftest import asking
+from tests.llm.judges import judge_anthropic, judge_chat, judge_gemini, judge_responses
 
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}, "additionalProperties": False}
 LOOK = Tool("look", "Looks.", SCHEMA)
@@ -94,6 +91,22 @@ def test_anthropic_gets_its_own_fields() -> None:
 def test_anthropic_gets_a_limit_when_none_is_given() -> None:
     assert set(anthropic_messages.body_of(asking())) == {"model", "messages", "max_tokens", "stream"}
     assert anthropic_messages.body_of(asking())["max_tokens"] == DEFAULT_MAX_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [
+        ("claude-3-haiku-20240307", {"temperature": 0, "top_p": 0.5}),
+        ("claude-sonnet-4-0", {"temperature": 0, "top_p": 0.5}),
+        ("claude-haiku-4-5", {"temperature": 0}),
+        ("claude-opus-4-6", {"temperature": 0}),
+        ("claude-opus-4-7", {}),
+        ("claude-sonnet-5", {}),
+    ],
+)
+def test_anthropic_is_told_how_to_sample_as_far_as_the_model_takes_it(model: str, sent: dict[str, float]) -> None:
+    body = anthropic_messages.body_of(Request(model, TALK, temperature=0, top_p=0.5))
+    assert {name: body[name] for name in ("temperature", "top_p") if name in body} == sent
 
 
 @pytest.mark.parametrize(
@@ -311,20 +324,32 @@ def test_the_wire_of_a_model(provider: str, model: str, wire: str) -> None:
 def test_anthropics_types_accept_the_body() -> None:
     for thinking in (None, Thinking(budget_tokens=2048), Thinking(level="high"), Thinking(level="none")):
         body = anthropic_messages.body_of(request(max_tokens=None, thinking=thinking))
-        TypeAdapter(anthropic_params.MessageCreateParamsStreaming).validate_python(body)
+        judge_anthropic(body)
 
 
 def test_openais_types_accept_the_body() -> None:
-    body = openai_responses.body_of(request(thinking=Thinking(level="high")))
-    TypeAdapter(openai_params.ResponseCreateParamsStreaming).validate_python(body)
+    judge_responses(openai_responses.body_of(request(thinking=Thinking(level="high"))))
+    for streamed in (True, False):
+        body = openai_chat.body_of(request(thinking=Thinking(level="high")), "openai", streamed=streamed)
+        judge_chat(body)
 
 
 def test_googles_types_accept_the_body() -> None:
     body = gemini.body_of(request(thinking=Thinking(budget_tokens=2048), tool_choice="auto"))
-    for content in [*body["contents"], body["systemInstruction"]]:
-        genai_types.Content.model_validate(content)
-    # These types refuse fields that they do not know.
-    genai_types.GenerationConfig.model_validate(body["generationConfig"])
-    genai_types.ToolConfig.model_validate(body["toolConfig"])
-    for tool in body["tools"]:
-        genai_types.Tool.model_validate(tool)
+    judge_gemini(body)
+
+
+@pytest.mark.parametrize(
+    ("judge", "body"),
+    [
+        (judge_chat, {"model": "m", "messages": [{"role": "user", "content": 7}]}),
+        (judge_chat, {"model": "m", "messages": [], "max_output_tokens": 7}),
+        (judge_responses, {"model": "m", "input": [{"type": "function_call", "name": 7}]}),
+        (judge_anthropic, {"model": "m", "max_tokens": 9, "messages": [{"role": "system", "content": 7}]}),
+        (judge_gemini, {"contents": [], "seed": 7}),
+        (judge_gemini, {"contents": [{"role": "user", "parts": [{"type": "text"}]}]}),
+    ],
+)
+def test_the_judges_refuse_what_is_wrong(judge: Any, body: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, AssertionError)):
+        judge(body)

@@ -19,6 +19,7 @@ from tests.simulators.scripts import Ending, Script, Seen
 
 TOOL = Tool("look", "Looks.", {"type": "object", "properties": {"at": {"type": "string"}}})
 SCHEMA = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+SEAL = "c2VhbGVk"
 IMAGE = "data:image/png;base64,iVBORw0KGgo="
 BOTH = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 
@@ -28,6 +29,8 @@ async def talk(request: pytest.FixtureRequest, upstream: httpx.AsyncClient) -> A
     kit: Kit = request.param
     with kit.simulator() as simulator:
         yield Talk(kit, simulator, upstream)
+        for seen in simulator.requests:
+            kit.judge(seen.json)
 
 
 def finish_of(events: list[Event]) -> Finished:
@@ -213,7 +216,7 @@ async def test_sealed_thoughts_go_back_with_the_calls_they_led_to(talk: Talk, st
     provider, model = talk.kit.thinker
     at, talk.simulator.demands_seals = replace(talk.endpoint(), provider=provider), True
     looks: list[tuple[str, dict[str, Any] | str]] = [("look", {"at": "me"}), ("look", {"at": "you"})]
-    talk.simulator.will_call_all(looks, say="Wait", thinking=["let me", " see"], seal="let me see")
+    talk.simulator.will_call_all(looks, say="Wait", thinking=["let me", " see"], seal=SEAL)
     question = Message("user", (Text("Look!"),))
     events = await talk.events(Request(model, (question,), tools=(TOOL,)), at=at, streamed=streamed)
     thoughts = [event.thought for event in events if isinstance(event, ThoughtReady)]
@@ -230,7 +233,7 @@ async def test_sealed_thoughts_go_back_with_the_calls_they_led_to(talk: Talk, st
 
 @BOTH
 async def test_thoughts_without_calls_are_not_kept(talk: Talk, streamed: bool) -> None:
-    talk.simulator.will_think("let me see", "one", seal="let me see")
+    talk.simulator.will_think("let me see", "one", seal=SEAL)
     events = await talk.events(asking(tools=(TOOL,)), streamed=streamed)
     assert not any(isinstance(event, ThoughtReady) for event in events)
 

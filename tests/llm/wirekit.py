@@ -11,6 +11,7 @@ from llm.events import Event, Meter
 from llm.messages import Deadlines, Endpoint, Request
 from llm.wires import WHOLE, WIRES
 from tests.llm.conftest import SECRET, asking
+from tests.llm.judges import judge_anthropic, judge_chat, judge_gemini, judge_responses
 from tests.simulators.anthropic import AnthropicSimulator
 from tests.simulators.gemini import GeminiSimulator
 from tests.simulators.openai import OpenAISimulator
@@ -35,6 +36,8 @@ class Kit:
     broken: str
     # A provider and a model whose thoughts have to come back with the calls they led to.
     thinker: tuple[str, str]
+    # Raises when the official client would not send such a body.
+    judge: Callable[[dict[str, Any]], None]
     has_seed: bool = False
 
 
@@ -87,6 +90,7 @@ KITS = (
         limited="rate_limit_exceeded",
         broken="server_error",
         thinker=("deepseek", "deepseek-v4-pro"),
+        judge=judge_chat,
         has_seed=True,
     ),
     Kit(
@@ -99,6 +103,7 @@ KITS = (
         limited="rate_limit_exceeded",
         broken="server_error",
         thinker=("openai", "gpt-5-codex"),
+        judge=judge_responses,
     ),
     Kit(
         "anthropic_messages",
@@ -110,6 +115,7 @@ KITS = (
         limited="rate_limit_error",
         broken="overloaded_error",
         thinker=("anthropic", "claude-sonnet-4-5"),
+        judge=judge_anthropic,
     ),
     Kit(
         "gemini",
@@ -121,6 +127,7 @@ KITS = (
         limited="429",
         broken="503",
         thinker=("gemini", "gemini-3-pro-preview"),
+        judge=judge_gemini,
         has_seed=True,
     ),
 )

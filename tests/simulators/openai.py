@@ -56,9 +56,10 @@ class OpenAISimulator(Simulator):
         return [sse(chunk) for chunk in found]
 
     def lacks_seals(self, asked: Seen) -> bool:
-        """This wire has no seal: some servers of it want the very words back."""
-        calling = [message for message in asked.json["messages"] if message.get("tool_calls")]
-        return any(message.get("reasoning_content") not in self.seals for message in calling)
+        """This wire has no seal: some servers of it want the words back."""
+        return any(
+            message.get("tool_calls") and not message.get("reasoning_content") for message in asked.json["messages"]
+        )
 
     def farewell(self) -> list[str]:
         return ["data: [DONE]\n\n"]
