@@ -39,6 +39,52 @@ def test_openais_client_streams_chat(openai_simulator: OpenAISimulator) -> None:
     assert json.loads(message.tool_calls[0].function.arguments) == {"at": "you"}
 
 
+def test_openais_client_reads_a_whole_completion_with_a_call_and_a_failure(openai_simulator: OpenAISimulator) -> None:
+    openai_simulator.will_call("look", {"at": "you"}, say="one two")
+    openai_simulator.will_fail(429, retry_after=3)
+    said: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "hi"}]
+    with openai.OpenAI(base_url=openai_simulator.base_url, api_key="sk-x", max_retries=0) as client:
+        found = client.chat.completions.create(model="m", messages=said)
+        with pytest.raises(openai.RateLimitError) as caught:
+            client.chat.completions.create(model="m", messages=said)
+    message = found.choices[0].message
+    assert message.content == "one two"
+    assert message.tool_calls is not None
+    [call] = message.tool_calls
+    assert call.type == "function"
+    assert json.loads(call.function.arguments) == {"at": "you"}
+    assert found.usage is not None
+    assert found.usage.completion_tokens == 3
+    assert caught.value.response.headers["retry-after"] == "3"
+
+
+def test_openais_client_raises_on_an_error_in_either_stream(
+    openai_simulator: OpenAISimulator, responses: openai.OpenAI, responses_simulator: ResponsesSimulator
+) -> None:
+    openai_simulator.will_say("one two", cut_after=1, error="server_error")
+    responses_simulator.will_say("one two", cut_after=1, error="server_error")
+    said: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "hi"}]
+    with (
+        openai.OpenAI(base_url=openai_simulator.base_url, api_key="sk-x", max_retries=0) as client,
+        client.chat.completions.create(model="m", messages=said, stream=True) as chat,
+        pytest.raises(openai.APIError),
+    ):
+        list(chat)
+    with responses.responses.create(model="m", input="hi", stream=True) as stream:
+        kinds = [event.type for event in stream]
+    assert kinds[-1] == "error"
+    assert "response.completed" not in kinds
+
+
+def test_openais_client_reads_a_sealed_thought(
+    responses: openai.OpenAI, responses_simulator: ResponsesSimulator
+) -> None:
+    responses_simulator.will_think("let me see", "one", seal="c2VhbGVk")
+    found = responses.responses.create(model="m", input="hi", include=["reasoning.encrypted_content"])
+    assert found.output[0].type == "reasoning"
+    assert found.output[0].encrypted_content == "c2VhbGVk"
+
+
 # --- OpenAI, responses --------------------------------------------------------------------------------
 @pytest.fixture
 def responses_simulator() -> Iterator[ResponsesSimulator]:
@@ -120,6 +166,20 @@ def test_anthropics_client_reads_a_whole_answer_and_a_failure(
     assert caught.value.response.headers["retry-after"] == "3"
 
 
+def test_anthropics_client_reads_a_sealed_thought(
+    claude: anthropic.Anthropic, anthropic_simulator: AnthropicSimulator
+) -> None:
+    for _ in range(2):
+        anthropic_simulator.will_think("let me see", "one", seal="c2VhbGVk")
+    with claude.messages.stream(model="m", max_tokens=9, messages=ANTHROPIC_SAID) as stream:
+        streamed = stream.get_final_message()
+    whole = claude.messages.create(model="m", max_tokens=9, messages=ANTHROPIC_SAID)
+    for message in (streamed, whole):
+        block = message.content[0]
+        assert block.type == "thinking"
+        assert (block.thinking, block.signature) == ("let me see", "c2VhbGVk")
+
+
 def test_anthropics_client_raises_on_an_error_in_the_stream(
     claude: anthropic.Anthropic, anthropic_simulator: AnthropicSimulator
 ) -> None:
@@ -166,3 +226,18 @@ def test_googles_client_reads_a_whole_answer_with_a_call_and_a_failure(
     assert (answer.function_calls[0].name, answer.function_calls[0].args) == ("look", {"at": "you"})
     with pytest.raises(genai_errors.ClientError):
         google.models.generate_content(model="gemini-2.5-flash", contents="hi")
+
+
+def test_googles_client_reads_a_sealed_thought_and_raises_on_a_failure_of_a_stream(
+    google: genai.Client, gemini_simulator: GeminiSimulator
+) -> None:
+    gemini_simulator.will_call("look", {"at": "you"}, seal="c2VhbGVk")
+    gemini_simulator.will_fail(503)
+    [call, *_] = [
+        part
+        for chunk in google.models.generate_content_stream(model="gemini-3-pro-preview", contents="hi")
+        for part in (chunk.parts or [])
+    ]
+    assert call.thought_signature == b"sealed"
+    with pytest.raises(genai_errors.ServerError):
+        list(google.models.generate_content_stream(model="gemini-3-pro-preview", contents="hi"))
