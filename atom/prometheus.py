@@ -1,7 +1,7 @@
 """The installation's figures in Prometheus's text format.
 
 Providers' figures and breakers come from the store and runs and approvals from the database, so that every web process
-gives the same; only the `process_…` figures are those of the process that answers.
+gives the same; only the `process_…` and `atom_snapshot_…` figures are those of the process that answers.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from agents.models import OPEN_STATUSES, Run
 from atom.ground.database import in_db
 from atom.ground.models import User, Workspace
 from atom.ground.principal import Principal
+from governance import snapshots
 from governance.models import Approval, ApprovalStatus
 from llm import breaker, metrics
 from llm.breaker import State, Status
@@ -79,6 +80,7 @@ async def exposition(seen: Seen) -> bytes:
     statuses = await _statuses([one for one, found in zip(ids, figures, strict=True) if found])
     registry = CollectorRegistry()
     families = [_info(), *_providers(seen, dict(zip(ids, figures, strict=True))), _breakers(seen, statuses), *rows]
+    families += _snapshots()
     registry.register(_Collected(families))
     ProcessCollector(registry=registry)
     return generate_latest(registry)
@@ -98,6 +100,18 @@ def _info() -> Metric:
     info = GaugeMetricFamily("atom_info", "Which Atom this is.", labels=["version"])
     info.add_metric([settings.ATOM_VERSION], 1)
     return info
+
+
+def _snapshots() -> Iterator[Metric]:
+    """How the snapshots of this process fare: policies, budgets, grants."""
+    hits = CounterMetricFamily("atom_snapshot_hits", "Answered from memory.", labels=["kind"])
+    loads = CounterMetricFamily("atom_snapshot_loads", "Read from the database.", labels=["kind"])
+    size = GaugeMetricFamily("atom_snapshot_size", "Workspaces held.", labels=["kind"])
+    age = GaugeMetricFamily("atom_snapshot_oldest_age_seconds", "Of the oldest one held.", labels=["kind"])
+    for kind, found in sorted(snapshots.figures().items()):
+        for family, value in ((hits, found.hits), (loads, found.loads), (size, found.size), (age, found.oldest_age_s)):
+            family.add_metric([kind], value)
+    yield from (hits, loads, size, age)
 
 
 # --- Providers ------------------------------------------------------------------------------------------------

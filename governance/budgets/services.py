@@ -8,7 +8,7 @@ from django.db import transaction
 from atom.ground import audit
 from atom.ground.errors import BadRequest
 from atom.ground.principal import Principal
-from governance.budgets import snapshot
+from governance.budgets.snapshot import LIMITS
 from governance.models import Budget, BudgetScope
 
 # What a scope needs to be told apart from others of its kind.
@@ -30,6 +30,7 @@ def create_budget(
             raise BadRequest(f"A budget of the scope '{scope}' needs the {name} that it is for.", param=name)
         if name != scope and name in given:
             raise BadRequest(f"A budget of the scope '{scope}' takes no {name}.", param=name)
+    LIMITS.changing(principal.workspace_id)
     budget = Budget.objects.create(
         workspace_id=principal.workspace_id, scope=scope, period=period, limit_usd=limit_usd, is_hard=is_hard, **given
     )
@@ -43,6 +44,7 @@ def change_budget(
 ) -> Budget:
     """Another limit, or hard instead of soft. In force at once here, within a second everywhere."""
     principal.require("admin")
+    LIMITS.changing(budget.workspace_id)
     before = str(budget.limit_usd)
     if limit_usd is not None:
         budget.limit_usd = limit_usd
@@ -56,6 +58,7 @@ def change_budget(
 @transaction.atomic
 def delete_budget(*, budget: Budget, principal: Principal) -> None:
     principal.require("admin")
+    LIMITS.changing(budget.workspace_id)
     _record(budget, "budget.deleted", principal)
     budget.delete()
 
@@ -71,4 +74,3 @@ def _record(budget: Budget, event: str, principal: Principal, **more: str) -> No
         **more,
     }
     audit.append(workspace_id=budget.workspace_id, actor=principal.username, event=event, details=details)
-    transaction.on_commit(lambda: snapshot.forget(budget.workspace_id))

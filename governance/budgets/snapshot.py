@@ -1,6 +1,5 @@
-"""A workspace's budgets, remembered for a second: a call must not wait for a query."""
+"""A workspace's budgets as a snapshot: a call must not wait for a query."""
 
-import time
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,9 +9,7 @@ from agents.gate import Spender
 from governance.budgets.counters import Counter, units
 from governance.budgets.windows import Window, window_of
 from governance.models import Budget, BudgetScope
-
-REMEMBER_S = 1.0
-REMEMBER_MOST = 10_000
+from governance.snapshots import Snapshots
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +42,10 @@ class Limit:
         return Counter(self.budget_id, self.window(now).name, units(self.limit_usd), self.is_hard)
 
 
-_remembered: dict[UUID, tuple[float, tuple[Limit, ...]]] = {}
-
-
-def recalled(workspace_id: UUID) -> tuple[Limit, ...] | None:
-    """The budgets if they were read within the last second; no query."""
-    found = _remembered.get(workspace_id)
-    return found[1] if found and found[0] > time.monotonic() else None
-
-
-def limits_of(workspace_id: UUID) -> tuple[Limit, ...]:
+def _load(workspace_id: UUID) -> tuple[Limit, ...]:
     """The workspace's budgets, hard ones first."""
-    known = recalled(workspace_id)
-    if known is not None:
-        return known
     rows = Budget.objects.filter(workspace_id=workspace_id).select_related("agent", "token")
-    limits = tuple(limit_of(row) for row in rows.order_by("-is_hard", "limit_usd"))
-    if len(_remembered) >= REMEMBER_MOST:
-        _remembered.clear()
-    _remembered[workspace_id] = (time.monotonic() + REMEMBER_S, limits)
-    return limits
+    return tuple(limit_of(row) for row in rows.order_by("-is_hard", "limit_usd"))
 
 
 def limit_of(row: Budget) -> Limit:
@@ -79,6 +60,4 @@ def limit_of(row: Budget) -> Limit:
     )
 
 
-def forget(workspace_id: UUID) -> None:
-    """After a change: at once in this process, within REMEMBER_S elsewhere."""
-    _remembered.pop(workspace_id, None)
+LIMITS = Snapshots("budgets", _load)

@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from agents.gate import Spender
 from atom.ground.database import in_db
 from atom.ground.store import store
-from governance.budgets import counters, ledger, snapshot
+from governance.budgets import counters, ledger
 from governance.budgets.counters import Counter, dollars, units
-from governance.budgets.snapshot import Limit
+from governance.budgets.snapshot import LIMITS, Limit
 from llm.errors import OverBudget
 
 log = structlog.get_logger(__name__)
@@ -90,9 +90,9 @@ async def reserve(spender: Spender, model: str, estimate_usd: Decimal) -> Budget
 
 
 async def _limits_of(spender: Spender) -> tuple[Limit, ...]:
-    known = snapshot.recalled(spender.workspace_id)
+    known = LIMITS.recalled(spender.workspace_id)
     if known is None:
-        known = await in_db(snapshot.limits_of, spender.workspace_id)
+        known = await in_db(LIMITS.get, spender.workspace_id)
     return tuple(limit for limit in known if limit.counts(spender))
 
 

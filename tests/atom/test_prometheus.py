@@ -181,3 +181,15 @@ def test_what_came_through_a_proxy_or_under_another_name_needs_a_token(
 
 def test_only_get_is_answered(http: httpx.Client, workspace: Workspace) -> None:
     assert http.post("/metrics").status_code == 405
+
+
+def test_snapshots_say_how_often_they_answered_from_memory(
+    http: httpx.Client, alice: Principal, token_of: TokenOf, openai_simulator: OpenAISimulator
+) -> None:
+    token = token_of(alice)
+    before = value(scraped(http), "atom_snapshot_hits", kind="budgets")
+    for _ in range(3):
+        ask(http, token)
+    found = scraped(http)
+    assert value(found, "atom_snapshot_hits", kind="budgets") > before
+    assert value(found, "atom_snapshot_size", kind="budgets") >= 1

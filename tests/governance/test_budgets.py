@@ -21,7 +21,7 @@ from atom.ground import audit
 from atom.ground.models import AuditEntry, Workspace
 from atom.ground.principal import Principal
 from atom.ground.store import close_store
-from governance.budgets import ledger, snapshot, spending
+from governance.budgets import ledger, spending
 from governance.budgets.windows import window_of
 from governance.models import Budget
 from llm.errors import OverBudget
@@ -35,12 +35,6 @@ Api = Callable[[Principal | None], APIClient]
 @pytest.fixture
 def owner(api: Api, alice: Principal, store: redis.Redis) -> APIClient:
     return api(alice)
-
-
-@pytest.fixture(autouse=True)
-def nothing_remembered() -> Iterator[None]:
-    yield
-    snapshot._remembered.clear()
 
 
 def made(client: APIClient, **given: Any) -> Any:
