@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from llm.events import Event, Finished, TextDelta, ThinkingDelta, ToolCallReady
+from llm.events import Event, Finished, TextDelta, ThinkingDelta, ThoughtReady, ToolCallReady
 from llm.messages import ToolCall
 
 REMOVED = "[key removed]"
@@ -37,6 +37,10 @@ class Redactor:
                     yield ThinkingDelta(said)
             case ToolCallReady(call):
                 yield ToolCallReady(self._cleaned(call))
+            case ThoughtReady(thought):
+                # A sealed thought goes back as it is or not at all; with the key in it, it would be kept with the run.
+                if not any(form in json.dumps(thought.data, ensure_ascii=False) for form in self._forms):
+                    yield event
             case Finished():
                 if rest := self._thinking.rest():
                     yield ThinkingDelta(rest)

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import orjson
 
-from llm.events import Event, Finished, FinishReason, TextDelta, ToolCallReady
+from llm.events import Event, Finished, FinishReason, Meter, TextDelta, ToolCallReady
 from llm.messages import Endpoint, Message, Part, Request, Text, Tool, ToolCall, ToolResult
 from llm.wires import openai_chat
 from llm.wires.shapes import arguments_of, chosen_tool, json_schema_of, tool_names
@@ -30,17 +30,21 @@ _IN_STRING = re.compile(r'(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _HALF = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}$")
 
 
-async def stream(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def stream(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
-    answer = openai_chat.stream(told(request), endpoint, client)
+    answer = openai_chat.stream(told(request), endpoint, client, meter)
     async with aclosing(answer), aclosing(_read(answer, offered(request))) as events:
         async for event in events:
             yield event
 
 
-async def whole(request: Request, endpoint: Endpoint, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+async def whole(
+    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
-    answer = openai_chat.whole(told(request), endpoint, client)
+    answer = openai_chat.whole(told(request), endpoint, client, meter)
     async with aclosing(answer), aclosing(_read(answer, offered(request))) as events:
         async for event in events:
             yield event

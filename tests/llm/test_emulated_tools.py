@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from llm.events import Event, Finished, TextDelta, ToolCallReady
+from llm.events import Event, Finished, Meter, TextDelta, ToolCallReady
 from llm.messages import Deadlines, Endpoint, Message, Request, Text, Tool, ToolCall, ToolResult
 from llm.registry import PROVIDERS
 from llm.wires import WHOLE, WIRES
@@ -28,7 +28,7 @@ class Talk:
         limits = Deadlines(connect_s=2, first_byte_s=5, chunk_s=5, total_s=20)
         endpoint = Endpoint("local", self.simulator.base_url, "sk-local", limits)
         wire = (WIRES if streamed else WHOLE)["emulated_tools"]
-        return [event async for event in wire(request, endpoint, self._client)]
+        return [event async for event in wire(request, endpoint, self._client, Meter())]
 
     @property
     def sent(self) -> Any:

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atom.ground.models import Workspace
-from llm.events import NO_USAGE, Event, Finished, TextDelta, ThinkingDelta, ToolCallReady
-from llm.messages import ToolCall
+from llm.events import NO_USAGE, Event, Finished, TextDelta, ThinkingDelta, ThoughtReady, ToolCallReady
+from llm.messages import Thought, ToolCall
 from llm.redaction import LEAST_CHARS, REMOVED, SAID_CHARS, Redactor
 from tests.llm.calls import call_of, events_of, key_at
 from tests.llm.conftest import text_of
@@ -61,6 +61,14 @@ def test_thoughts_and_tool_calls_are_searched_too() -> None:
     out = [one for event in given for one in redactor.events(event)]
     assert ToolCallReady(ToolCall("c1", "tell", f'{{"key": "{REMOVED}"}}')) in out
     assert "0123456789" not in str(out)
+
+
+def test_a_sealed_thought_with_the_key_in_it_is_not_kept() -> None:
+    def kept(text: str) -> list[Event]:
+        return list(Redactor(SECRET).events(ThoughtReady(Thought("deepseek/r", {"reasoning_content": text}))))
+
+    assert kept(f"the key is {SECRET}") == []
+    assert len(kept("let me see")) == 1
 
 
 @pytest.mark.django_db(transaction=True)
