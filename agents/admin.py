@@ -5,11 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString
 from rest_framework.exceptions import ErrorDetail
 from unfold.enums import ActionVariant
@@ -118,6 +120,7 @@ class AgentAdmin(WorkspaceAdmin):
     list_filter = ["maturity", "status"]
     search_fields = ["name", "slug", "system_prompt"]
     actions_detail = ["chat", "pause", "resume", "retire"]
+    change_form_outer_after_template = "admin/agents/agent/panels.html"
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
@@ -155,6 +158,13 @@ class AgentAdmin(WorkspaceAdmin):
             **form.cleaned_data,
         )
         obj.__dict__.update(agent.__dict__)
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """With what other rooms know of the agent, below its own fields."""
+        agent = context.get("original")
+        panels = [import_string(path) for path in settings.AGENT_PANELS] if agent else []
+        shown = {"panels": [panel(agent, self.principal(request)) for panel in panels]}
+        return super().render_change_form(request, {**context, **shown}, *args, **kwargs)
 
     # Each button shows only where it would do something.
     def _is(self, request: HttpRequest, object_id: Any, *statuses: str) -> bool:

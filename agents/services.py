@@ -4,13 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.db import IntegrityError, transaction
+from redis.exceptions import RedisError
 
 from agents.models import Agent, AgentStatus, Maturity, Session
+from agents.runs.live import clear_stopped
 from agents.tools.http import check_tool_url
 from atom.ground import audit
-from atom.ground.errors import Conflict
+from atom.ground.errors import Conflict, Unavailable
 from atom.ground.principal import Principal
+
+log = structlog.get_logger(__name__)
 
 # The agent that a token without one acts as: every call is some agent's call.
 DIRECT = "direct"
@@ -86,7 +91,17 @@ def set_status(*, agent: Agent, status: str, reason: str, by: str) -> Agent:
         details={"agent": agent.id, "slug": agent.slug, "reason": reason},
     )
     agent.status = status
+    if status == AgentStatus.ACTIVE:
+        transaction.on_commit(lambda: _forget_stop(agent.pk))
     return agent
+
+
+def _forget_stop(agent_id: UUID) -> None:
+    try:
+        clear_stopped(agent_id)
+    except (RedisError, Unavailable):
+        # It falls away by itself within seconds.
+        log.warning("stop_not_forgotten", agent=str(agent_id))
 
 
 def ensure_direct_agent(*, workspace_id: UUID) -> Agent:

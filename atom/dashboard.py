@@ -19,7 +19,9 @@ from atom.ground.principal import Principal
 from atom.ground.workspace_admin import principal_or_none
 from feedback import queries as feedback_queries
 from governance import queries as governance_queries
-from governance.models import Approval, ApprovalStatus
+from governance.maturity.queries import proposals_of
+from governance.models import Approval, ApprovalStatus, ProposalStatus
+from governance.oversight import oversight_of
 
 LATEST = 8
 WENT_WRONG = (RunStatus.FAILED, RunStatus.INTERRUPTED, RunStatus.TERMINATED)
@@ -38,6 +40,11 @@ PAGES: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Governance",
         (
             ("governance.decision", "Decisions", "gavel"),
+            ("governance.proposal", "Proposed levels", "military_tech"),
+            ("governance.review", "Spot checks", "fact_check"),
+            ("governance.trainingtask", "Training", "school"),
+            ("governance.triggeredrun", "Triggered runs", "schedule"),
+            ("governance.confidencechange", "Confidence", "trending_up"),
             ("governance.budget", "Budgets", "savings"),
             ("governance.policy", "Policies", "policy"),
             ("feedback.feedback", "Feedback", "thumbs_up_down"),
@@ -115,6 +122,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {
         **context,
         "title": "Today",
+        "rules": oversight_of(principal.workspace_id),
         "pending_count": pending.count(),
         "pending": list(pending[:LATEST]),
         "may_decide": Scope.APPROVE in principal.scopes,
@@ -139,10 +147,16 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         top.append(_link("Playground", "forum", reverse("playground"), request=request))
         top.append(_link("Usage", "payments", reverse("usage"), request=request))
     if admin.site.get_model_admin(Approval).has_view_permission(request):
+        open_proposals = proposals_of(principal).filter(status=ProposalStatus.OPEN).count()
         inbox = _link("Inbox", "inbox", reverse("admin:governance_approval_changelist"), request=request)
-        if waiting := pending_of(principal).count():
+        if waiting := pending_of(principal).count() + open_proposals:
             inbox |= {"badge": str(waiting), "badge_variant": "warning"}
         top.append(inbox)
+    if Scope.SUPERVISE in principal.scopes:
+        switch = _link("Oversight", "dangerous", reverse("oversight"), request=request)
+        if oversight_of(principal.workspace_id).is_stopped:
+            switch |= {"badge": "stopped", "badge_variant": "danger"}
+        top.append(switch)
     pages = {model._meta.label_lower: page for model, page in admin.site._registry.items()}
     sections: list[dict[str, Any]] = [{"items": top}]
     for title, items in PAGES:

@@ -242,6 +242,9 @@ CELERY_BEAT_SCHEDULE = {
     "dispatch-approved": {"task": "governance.tasks.dispatch_approved", "schedule": 10.0},
     "expire-approvals": {"task": "governance.tasks.expire_approvals", "schedule": 60.0},
     "remind-approvals": {"task": "governance.tasks.remind_approvals", "schedule": 60.0},
+    "settle-missed": {"task": "governance.maturity.tasks.settle_missed", "schedule": 60.0},
+    "start-due-runs": {"task": "governance.maturity.tasks.start_due_runs", "schedule": 10.0},
+    "enforce-stops": {"task": "governance.maturity.tasks.enforce_stops", "schedule": 5.0},
     "rebuild-budgets": {"task": "governance.tasks.rebuild_budgets", "schedule": 300.0},
     "aggregate-feedback": {"task": "feedback.tasks.aggregate_feedback", "schedule": crontab(minute="*/5")},
 }
@@ -265,6 +268,8 @@ AGENT_FALLBACK_ORDER = names("AGENT_FALLBACK_ORDER")
 
 # --- Agents and governance -----------------------------------------------------------------------------
 AGENT_GATE = "governance.gate.PolicyGate"
+# What stands on an agent's page in the admin: each takes the agent and the principal, and gives HTML.
+AGENT_PANELS = ["governance.maturity.pages.agent_panel"]
 ATOM_ABANDON_AFTER = seconds("ATOM_ABANDON_AFTER", 60)
 ATOM_STREAM_WINDOW = seconds("ATOM_STREAM_WINDOW", 600)
 ATOM_APPROVAL_HOLD = seconds("ATOM_APPROVAL_HOLD", 30)

@@ -6,6 +6,7 @@ from django.urls import include, path
 from agents.playground import playground
 from agents.usage_page import usage_page
 from atom import views
+from governance.maturity.pages import agent_level, oversight_page
 
 handler404 = "atom.ground.api.errors.not_found"
 handler500 = "atom.ground.api.errors.server_error"
@@ -18,6 +19,16 @@ urlpatterns = [
     path("metrics", views.metrics),
     path("admin/playground/", admin.site.admin_view(playground), name="playground"),
     path("admin/usage/", admin.site.admin_view(usage_page), name="usage"),
+    path("admin/oversight/", admin.site.admin_view(oversight_page), name="oversight"),
+    *(
+        path(
+            f"admin/agents/agent/<uuid:agent_id>/{verb}/",
+            admin.site.admin_view(agent_level),
+            {"verb": verb},
+            name=f"agent-{verb}",
+        )
+        for verb in ("promote", "demote", "kill")
+    ),
     path("admin/", admin.site.urls),
     path("api/", include("atom.ground.api.urls")),
     path("api/", include("llm.api.urls")),

@@ -16,7 +16,7 @@ from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from feedback.models import DirtyHour, Feedback, FeedbackStatus
 from feedback.rollups import hour_of
-from feedback.signals import feedback_given
+from feedback.signals import feedback_given, feedback_judged
 from feedback.tasks import aggregate_feedback
 
 log = structlog.get_logger(__name__)
@@ -101,6 +101,7 @@ def adjudicate(*, feedback: Feedback, principal: Principal, accepted: bool, note
         details={"feedback": feedback.id, "agent": feedback.agent_id, "note": note},
     )
     _changed(feedback.agent_id, feedback.created_at)
+    transaction.on_commit(lambda: feedback_judged.send(sender=Feedback, feedback_id=feedback.id))
     feedback.refresh_from_db()
     return feedback
 

@@ -4,3 +4,5 @@ from django.dispatch import Signal
 
 # feedback_id: UUID
 feedback_given = Signal()
+# feedback_id: UUID. Accepted or rejected, also for the second time.
+feedback_judged = Signal()

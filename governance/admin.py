@@ -26,7 +26,9 @@ from atom.ground.errors import AtomError, NotFound
 from atom.ground.models import Scope
 from governance import queries, services
 from governance.budgets import admin as budgets  # noqa: F401  # its page registers itself
-from governance.models import Approval, ApprovalStatus, Decision
+from governance.maturity import admin as maturity  # noqa: F401  # its pages register themselves
+from governance.maturity.queries import proposals_of
+from governance.models import Approval, ApprovalStatus, Decision, ProposalStatus
 from governance.policies.admin import PolicyAdmin
 
 __all__ = ["ApprovalAdmin", "DecisionAdmin", "PolicyAdmin"]
@@ -91,6 +93,8 @@ class ApprovalAdmin(WorkspaceAdmin):
     list_select_related = ["agent", "decided_by"]
     search_fields = ["action", "tool", "agent__slug"]
     actions_row = ["approve", "reject"]
+    # Levels that the evidence speaks for wait for the same people.
+    list_before_template = "governance/proposals.html"
     change_form_outer_after_template = "governance/decide.html"
     asked_fields = [
         "state",
@@ -118,6 +122,11 @@ class ApprovalAdmin(WorkspaceAdmin):
 
     def get_ordering(self, request: HttpRequest) -> list[str | OrderBy]:
         return [queries.waiting_first(), "-created_at"]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        waiting = proposals_of(self.principal(request)).filter(status=ProposalStatus.OPEN)
+        answer: HttpResponse = super().changelist_view(request, {"proposals": waiting, **(extra_context or {})})
+        return answer
 
     def changeform_view(
         self,

@@ -16,7 +16,8 @@ from atom.ground import audit
 from atom.ground.errors import AtomError
 from governance.approvals.inbox import announce
 from governance.judging import binding_digest
-from governance.models import CLOSED_STATUSES, Approval, ApprovalStatus, Decision, Outcome
+from governance.models import CLOSED_STATUSES, Approval, ApprovalStatus, Decision, Outcome, Oversight
+from governance.signals import approval_closed
 from governance.telling import tell_run, tell_waiting
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ def _free_to_claim() -> QuerySet[Approval]:
         .filter(Q(claimed_until=None) | Q(claimed_until__lt=now))
         # A paused agent's action waits until the agent is resumed.
         .exclude(agent__in=Agent.objects.filter(status=AgentStatus.PAUSED))
+        .exclude(workspace__in=Oversight.objects.filter(is_stopped=True).values("workspace"))
     )
 
 
@@ -151,6 +153,7 @@ def _close(approval: Approval, status: ApprovalStatus, note: str) -> bool:
     audit.append(workspace_id=approval.workspace_id, actor="atom", event=f"approval.{status}", details=details)
     announce(approval)
     transaction.on_commit(lambda: tell_waiting(approval.pk))
+    transaction.on_commit(lambda: approval_closed.send(sender=Approval, approval_id=approval.pk))
     return True
 
 

@@ -1,6 +1,7 @@
 """Judging an action: the agent as it is now, the policy in force, the matrix; and the decision kept with its inputs."""
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,12 +14,16 @@ from agents import gate
 from agents.models import Agent, AgentStatus, Maturity, Run
 from atom.ground import audit
 from atom.ground.errors import BadRequest, NotFound
+from governance import guardrails, presence
 from governance.approvals import grants
 from governance.approvals.inbox import announce
-from governance.catalogue import Assessment, assess
+from governance.catalogue import PROPOSE, Assessment, assess
+from governance.delegation import Standing, standing_of
 from governance.digest import digest
 from governance.matrix import Ruling, required_maturity, rule
-from governance.models import EXPIRES_AFTER, Approval, Decision, Priority
+from governance.maturity import levels, reviews, training
+from governance.models import EXPIRES_AFTER, Approval, Decision, Oversight, Priority, Source
+from governance.oversight import oversight_of
 from governance.policies.active import POLICIES, ruling_of
 from governance.policies.facts import Facts, normal_action
 
@@ -37,14 +42,21 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
     """
     waits = _waiting_time(Priority.NORMAL, expires_in_s)
     started = time.perf_counter_ns()
-    agent = Agent.objects.filter(pk=action.agent_id, workspace_id=action.workspace_id).first()
-    if agent is None:
-        raise NotFound("There is no such agent.")
     assessment = assess(action.name)
-    facts = _facts(action, agent, assessment)
-    ruling = grants.applied(_ruling(agent, action.name, assessment, facts), action)
+    agent = _agent_of(action, assessment)
+    rules = oversight_of(action.workspace_id)
+    standing = standing_of(agent, action.context)
+    facts = _facts(action, agent, assessment, standing)
+    ruling = _barred(assessment, rules, standing)
+    if ruling is None:
+        ruling = _ruling(agent, action.name, assessment, facts)
+        if standing.maturity == agent.maturity:
+            # A grant was given to the agent itself, not to whoever of a lower level delegates to it.
+            ruling = grants.applied(ruling, action)
+        ruling = guardrails.bounded(action, agent, assessment, _watched(ruling, rules), rules)
     latency_us = (time.perf_counter_ns() - started) // 1000
     decision = _keep(action, agent, assessment, facts, ruling=ruling, latency_us=latency_us)
+    _follow_up(decision, agent, rules)
     approval = None
     if ruling.decision == gate.Decision.ASK:
         approval = _ask_people(action, decision, ruling, waits)
@@ -65,6 +77,58 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
     )
 
 
+def _agent_of(action: gate.Action, assessment: Assessment) -> Agent:
+    """The agent as it is now; locked where guardrails count, so that no two judgements count the same place."""
+    rows = Agent.objects.filter(pk=action.agent_id, workspace_id=action.workspace_id)
+    if assessment.complexity >= PROPOSE:
+        rows = rows.select_for_update(no_key=True)
+    agent = rows.first()
+    if agent is None:
+        raise NotFound("There is no such agent.")
+    return agent
+
+
+def _barred(assessment: Assessment, rules: Oversight, standing: Standing) -> Ruling | None:
+    """A denial before any rule is asked: by the kill switch, or by the chain of delegation."""
+    if rules.is_stopped:
+        because = f": {rules.stopped_reason}" if rules.stopped_reason else "."
+        why = ("kill-switch", f"All agents of this workspace are stopped{because}")
+    elif standing.refusal:
+        why = (standing.rule, standing.refusal)
+    else:
+        return None
+    return Ruling(gate.Decision.DENY, required_maturity(assessment.complexity), *why)
+
+
+def _watched(ruling: Ruling, rules: Oversight) -> Ruling:
+    """What may happen under watch only asks, where supervision is required and nobody is watching."""
+    if ruling.decision != gate.Decision.WATCH or not rules.supervision_required:
+        return ruling
+    if presence.is_watched(rules.workspace_id):
+        return ruling
+    reason = "Supervision is required and nobody is watching just now, so a person decides."
+    return replace(ruling, decision=gate.Decision.ASK, rule="supervision-required", reason=reason)
+
+
+def _follow_up(decision: Decision, agent: Agent, rules: Oversight) -> None:
+    """What a decision means for the agent's learning: a task, a spot check, the loss of its level."""
+    training.teach(agent, decision)
+    reviews.mark(decision, rules.spot_check_share)
+    if decision.rule in guardrails.VIOLATIONS:
+        levels.punish(agent, reason=decision.reason, source=Source.DECISION, source_id=decision.pk)
+
+
+def capability(agent: Agent, action_name: str, rules: Oversight) -> tuple[Assessment, Ruling]:
+    """What would be said if the agent wanted to do this now, without arguments; nothing is stored or counted."""
+    action = gate.Action(workspace_id=agent.workspace_id, agent_id=agent.pk, name=action_name, arguments={})
+    assessment, standing = assess(action_name), standing_of(agent, {})
+    barred = _barred(assessment, rules, standing)
+    if barred is not None:
+        return assessment, barred
+    ruling = _ruling(agent, action_name, assessment, _facts(action, agent, assessment, standing))
+    return assessment, _watched(ruling, rules)
+
+
 def judge_again(approval: Approval) -> Ruling:
     """What is said today of an action that people were asked about: the agent and the policy may be others by now.
 
@@ -80,11 +144,12 @@ def judge_again(approval: Approval) -> Ruling:
         context=asked.context,
     )
     agent = Agent.objects.get(pk=approval.agent_id)
-    assessment = assess(action.name)
-    return _ruling(agent, action.name, assessment, _facts(action, agent, assessment))
+    assessment, standing = assess(action.name), standing_of(agent, asked.context)
+    barred = _barred(assessment, oversight_of(agent.workspace_id), standing)
+    return barred or _ruling(agent, action.name, assessment, _facts(action, agent, assessment, standing))
 
 
-def _facts(action: gate.Action, agent: Agent, assessment: Assessment) -> Facts:
+def _facts(action: gate.Action, agent: Agent, assessment: Assessment, standing: Standing) -> Facts:
     session, cost = action.context.get("session"), action.context.get("cost")
     if action.run_id is not None:
         # What a run knows itself is not taken from anybody's word.
@@ -92,7 +157,7 @@ def _facts(action: gate.Action, agent: Agent, assessment: Assessment) -> Facts:
     return Facts(
         action=normal_action(action.name),
         agent=agent.slug,
-        maturity=agent.maturity,
+        maturity=standing.maturity,
         complexity=assessment.complexity,
         hour=timezone.now().hour,
         arguments=action.arguments,
@@ -117,7 +182,7 @@ def _ruling(agent: Agent, action: str, assessment: Assessment, facts: Facts) -> 
     if agent.status == AgentStatus.ACTIVE:
         policy = POLICIES.get(agent.workspace_id).active
         said = ruling_of(policy, facts) if policy else None
-        return said or rule(Maturity(agent.maturity), action, assessment)
+        return said or rule(Maturity(facts.maturity), action, assessment)
     until = "until a person resumes it" if agent.status == AgentStatus.PAUSED else "any more"
     return Ruling(
         decision=gate.Decision.DENY,
@@ -161,7 +226,7 @@ def _shadow(agent: Agent, action: str, assessment: Assessment, facts: Facts) -> 
     policy = POLICIES.get(agent.workspace_id).shadow
     if policy is None:
         return {}
-    ruling = ruling_of(policy, facts) or rule(Maturity(agent.maturity), action, assessment)
+    ruling = ruling_of(policy, facts) or rule(Maturity(facts.maturity), action, assessment)
     return {
         "shadow_decision": ruling.decision,
         "shadow_rule": f"error: {ruling.rule}"[:100] if ruling.is_error else ruling.rule,

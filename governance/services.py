@@ -19,6 +19,8 @@ from governance.execution import finish
 from governance.judging import judge_again
 from governance.matrix import Ruling
 from governance.models import Approval, ApprovalStatus, ApprovalVote, Decision, Outcome
+from governance.oversight import oversight_of
+from governance.signals import approval_closed
 from governance.tasks import execute_approved
 from governance.telling import AWAY, tell_waiting
 
@@ -112,6 +114,8 @@ def check_wanted(approval: Approval) -> None:
     agent = Agent.objects.get(pk=approval.agent_id)
     if agent.status != AgentStatus.ACTIVE:
         raise AgentPaused(f"The agent {agent.slug} is {agent.status}; nothing can be approved for it now.")
+    if oversight_of(agent.workspace_id).is_stopped:
+        raise AgentPaused("All agents of this workspace are stopped; nothing can be approved now.")
     if approval.is_run_by_atom and approval.run_id is not None:
         run = Run.objects.get(pk=approval.run_id)
         if not run.is_open:
@@ -142,6 +146,7 @@ def _decide(approval: Approval, principal: Principal, revision: int, status: App
         },
     )
     announce(decided)
+    transaction.on_commit(lambda: approval_closed.send(sender=Approval, approval_id=decided.pk))
     return decided
 
 
@@ -184,6 +189,8 @@ def take(approval_id: UUID) -> gate.Answer:
     if approval.status == ApprovalStatus.APPROVED and not approval.is_run_by_atom:
         if approval.agent.status != AgentStatus.ACTIVE:
             return gate.Answer("refused", {}, f"The agent {approval.agent.slug} is {approval.agent.status}.")
+        if oversight_of(approval.workspace_id).is_stopped:
+            return gate.Answer("refused", {}, "All agents of this workspace are stopped.")
         if finish(approval, status=ApprovalStatus.EXECUTED, by=f"agent/{approval.agent.slug}"):
             return gate.Answer("approved", approval.arguments)
         return gate.Answer("refused", {}, "The approved action was taken already.")

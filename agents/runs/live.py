@@ -7,7 +7,7 @@ listens for what others want of its runs, and ends runs that nobody listens to.
 import asyncio
 import contextvars
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -27,7 +27,11 @@ log = structlog.get_logger(__name__)
 LEASE_S = 12.0
 RENEW_S = 3.0
 CONTROL_CHANNEL = "atom:control"
-STOP_WORDS = {"cancel": RunStatus.CANCELLED, "terminate": RunStatus.TERMINATED}
+STOP_WORDS = {"cancel": RunStatus.CANCELLED, "terminate": RunStatus.TERMINATED, "kill": RunStatus.TERMINATED}
+# The error code of a run that ended because its agent, or all of them, were stopped.
+KILLED = "agent_stopped"
+# For runs that were judged before a stop and begin after it; later ones are not allowed to begin.
+STOPPED_S = 15
 
 
 def lease_key(run_id: UUID | str) -> str:
@@ -39,11 +43,22 @@ def stop_key(run_id: UUID | str) -> str:
     return f"atom:run:{run_id}:stop"
 
 
+def stopped_key(owner_id: UUID | str) -> str:
+    """There for a moment after an agent, or a whole workspace, was stopped."""
+    return f"atom:stopped:{owner_id}"
+
+
 class Stoppable(Protocol):
     run_id: UUID
     is_background: bool
+    task: asyncio.Task[None] | None
 
-    def stop(self, status: RunStatus, *, reason: str) -> None: ...
+    @property
+    def owner_ids(self) -> tuple[UUID, UUID]:
+        """Its workspace and its agent."""
+        ...
+
+    def stop(self, status: RunStatus, *, reason: str, code: str = "") -> None: ...
 
     def wake(self) -> None: ...
 
@@ -60,17 +75,23 @@ class Live:
         pipe = store().pipeline(transaction=False)
         pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
         pipe.set(heard_key(run.run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
+        pipe.exists(*map(stopped_key, run.owner_ids))
         try:
-            await pipe.execute()
+            *_, is_stopped = await pipe.execute()
         except BaseException:
             work.close()
             raise
         # A context of its own: the request's would tie the run's database work to the request's thread.
         task = asyncio.create_task(work, context=contextvars.Context(), name=f"run-{run.run_id}")
+        run.task = task
         self.runs[run.run_id] = (run, task)
         task.add_done_callback(lambda _: self.runs.pop(run.run_id, None))
         if not self.chores or any(chore.done() for chore in self.chores):
             self.chores = [asyncio.create_task(self._renew()), asyncio.create_task(self._listen())]
+        if is_stopped:
+            # A task that is cancelled before its first step would end without a word.
+            await asyncio.sleep(0)
+            _stop(run, "kill")
         return task
 
     async def _renew(self) -> None:
@@ -93,7 +114,7 @@ class Live:
         for place, run in enumerate(watched):
             _, stop, heard = answers[3 * place : 3 * place + 3]
             if stop:
-                run.stop(STOP_WORDS[stop.decode()], reason="stopped")
+                _stop(run, stop.decode())
             elif not heard and not run.is_background:
                 run.stop(RunStatus.CANCELLED, reason="nobody was listening")
 
@@ -118,7 +139,7 @@ class Live:
         if wish["verb"] == "wake":
             found[0].wake()
         else:
-            found[0].stop(STOP_WORDS[wish["verb"]], reason="stopped")
+            _stop(found[0], wish["verb"])
 
     async def drain(self, timeout_s: float) -> None:
         """Let the runs finish; those that have not by then are interrupted, their text kept."""
@@ -132,6 +153,13 @@ class Live:
         for chore in self.chores:
             chore.cancel()
         await asyncio.gather(*self.chores, return_exceptions=True)
+
+
+def _stop(run: Stoppable, verb: str) -> None:
+    if verb == "kill":
+        run.stop(STOP_WORDS[verb], reason="its agent was stopped", code=KILLED)
+    else:
+        run.stop(STOP_WORDS[verb], reason="stopped")
 
 
 _live: "WeakKeyDictionary[asyncio.AbstractEventLoop, Live]" = WeakKeyDictionary()
@@ -155,3 +183,21 @@ async def is_asked_to_stop(run_id: UUID) -> bool:
 def wake(run_id: UUID) -> None:
     """Tell a waiting run that something it waits for has changed. For sync code, after its commit."""
     sync_store().publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": "wake"}))
+
+
+def mark_stopped(owner_id: UUID) -> None:
+    """Let no run of this agent or workspace begin that was judged before the stop. For sync code, after its commit."""
+    sync_store().set(stopped_key(owner_id), b"1", ex=STOPPED_S)
+
+
+def clear_stopped(owner_id: UUID) -> None:
+    sync_store().delete(stopped_key(owner_id))
+
+
+def kill_runs(run_ids: Iterable[UUID]) -> None:
+    """Tell the runs' processes to end them at once."""
+    pipe = sync_store().pipeline(transaction=False)
+    for run_id in run_ids:
+        pipe.set(stop_key(run_id), "kill", ex=60)
+        pipe.publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": "kill"}))
+    pipe.execute()

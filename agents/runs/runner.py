@@ -117,6 +117,7 @@ class Runner:
         # From here on nothing may cancel it: its row and its listeners wait for the end.
         self._is_ending = False
         self._stop_reason = ""
+        self._stop_code = ""
         self.task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._last: ServedBy | None = None
@@ -126,10 +127,17 @@ class Runner:
         return self.turn.own_tools
 
     # --- What others may do with a run -----------------------------------------------------------------
-    def stop(self, status: RunStatus, *, reason: str) -> None:
-        """End the run at the next await; what it said until now is kept. A run that is ending already just ends."""
+    @property
+    def owner_ids(self) -> tuple[UUID, UUID]:
+        return self.turn.workspace_id, self.turn.agent_id
+
+    def stop(self, status: RunStatus, *, reason: str, code: str = "") -> None:
+        """End the run at the next await; what it said until now is kept. A run that is ending already just ends.
+
+        `code` is the error's; without one it is the status.
+        """
         if self._stop_as is None and self.task is not None and not self._is_ending:
-            self._stop_as, self._stop_reason = status, reason
+            self._stop_as, self._stop_reason, self._stop_code = status, reason, code
             self.task.cancel()
 
     def wake(self) -> None:
@@ -386,7 +394,8 @@ class Runner:
         served, usage = self.served, self.served.usage
         error = self.error.body()["error"] if self.error else None
         if error is None and status != RunStatus.SUCCEEDED:
-            error = {"message": f"The run ended early: {self._stop_reason or status}.", "code": str(status)}
+            code = self._stop_code or str(status)
+            error = {"message": f"The run ended early: {self._stop_reason or status}.", "code": code}
             error["type"] = "run_ended"
         outcome = self._outcome(status, error)
         answer: list[Part] = [Text("".join(self._text))] if self._text else []

@@ -12,7 +12,7 @@ from agents.parts import message_from, request_from_json
 from agents.runs import records
 from agents.runs.attempts import Served
 from agents.runs.events import RunEnded
-from agents.runs.live import ask_to_stop, live
+from agents.runs.live import KILLED, ask_to_stop, live
 from agents.runs.runner import Runner, Turn, with_results
 from agents.runs.streams import RunLog, last_seq
 from agents.tools.http import HTTPTool
@@ -158,6 +158,17 @@ async def cancel_run(run: Run, verb: str = "cancel") -> None:
         error_message="The run was cancelled while it waited.",
     )
     await close_run(run.id, outcome, answer=())
+
+
+async def close_parked(run_ids: Sequence[UUID]) -> None:
+    """End runs that wait for approvals and whose agent was stopped."""
+    for run_id in run_ids:
+        outcome = records.Outcome(
+            status=RunStatus.TERMINATED,
+            error_code=KILLED,
+            error_message="The run ended while it waited: its agent was stopped.",
+        )
+        await close_run(run_id, outcome, answer=())
 
 
 async def close_run(run_id: UUID, outcome: records.Outcome, answer: Sequence[Part]) -> bool:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from governance.api import budgets, grants, policies, views, waiting
+from governance.api import budgets, grants, maturity, oversight, policies, views, waiting
 
 urlpatterns = [
     path("actions/", views.Actions.as_view()),
@@ -18,6 +18,26 @@ urlpatterns = [
     path("grants/<uuid:grant_id>/revoke/", grants.Revoke.as_view()),
     path("delegations/", grants.Delegations.as_view()),
     path("delegations/<uuid:delegation_id>/", grants.OneDelegation.as_view()),
+    path("agents/<str:agent>/evidence/", maturity.AgentEvidence.as_view()),
+    path("agents/<str:agent>/confidence/", maturity.AgentConfidence.as_view()),
+    path("agents/<str:agent>/capabilities/", maturity.Capabilities.as_view()),
+    path("agents/<str:agent>/promote/", maturity.Promote.as_view()),
+    path("agents/<str:agent>/demote/", maturity.Demote.as_view()),
+    path("agents/<str:agent>/trigger/", maturity.Trigger.as_view()),
+    path("agents/<str:agent>/triggers/", maturity.Triggers.as_view()),
+    path("agents/<str:agent>/kill/", oversight.Kill.as_view()),
+    path("proposals/", maturity.Proposals.as_view()),
+    path("proposals/<uuid:proposal_id>/", maturity.OneProposal.as_view()),
+    path("proposals/<uuid:proposal_id>/confirm/", maturity.Confirm.as_view()),
+    path("proposals/<uuid:proposal_id>/decline/", maturity.Decline.as_view()),
+    path("reviews/", maturity.Reviews.as_view()),
+    path("reviews/<uuid:review_id>/", maturity.OneReview.as_view()),
+    path("training/", maturity.Training.as_view()),
+    path("training/<uuid:task_id>/", maturity.OneTraining.as_view()),
+    path("training/<uuid:task_id>/complete/", maturity.CompleteTraining.as_view()),
+    path("runs/<uuid:run_id>/rating/", maturity.RateRun.as_view()),
+    path("kill-switch/", oversight.KillSwitch.as_view()),
+    path("workspace/", oversight.OneWorkspace.as_view()),
     path("budgets/", budgets.Budgets.as_view()),
     path("budgets/<uuid:budget_id>/", budgets.OneBudget.as_view()),
     path("policies/", policies.Policies.as_view()),

@@ -12,6 +12,25 @@ from governance.models.approvals import (
 from governance.models.budgets import Budget, BudgetScope, Period
 from governance.models.decisions import DECISION_CHOICES, Decision, Outcome
 from governance.models.grants import ApprovalDelegation, Grant
+from governance.models.maturity import (
+    ConfidenceChange,
+    ConfidenceEvent,
+    LevelChange,
+    Proposal,
+    ProposalStatus,
+    RunEvidence,
+    Source,
+)
+from governance.models.oversight import (
+    Oversight,
+    Review,
+    ReviewStatus,
+    TrainingStatus,
+    TrainingTask,
+    TriggeredRun,
+    TriggerKind,
+    TriggerStatus,
+)
 from governance.models.policies import Policy, PolicyInForce, PolicyReplay, PolicyVersion, ReplayStatus
 
 __all__ = [
@@ -25,14 +44,29 @@ __all__ = [
     "ApprovalVote",
     "Budget",
     "BudgetScope",
+    "ConfidenceChange",
+    "ConfidenceEvent",
     "Decision",
     "Grant",
+    "LevelChange",
     "Outcome",
+    "Oversight",
     "Period",
     "Policy",
     "PolicyInForce",
     "PolicyReplay",
     "PolicyVersion",
     "Priority",
+    "Proposal",
+    "ProposalStatus",
     "ReplayStatus",
+    "Review",
+    "ReviewStatus",
+    "RunEvidence",
+    "Source",
+    "TrainingStatus",
+    "TrainingTask",
+    "TriggerKind",
+    "TriggerStatus",
+    "TriggeredRun",
 ]

@@ -81,7 +81,7 @@ def queued(store: redis.Redis, store_url: str) -> Iterator[Callable[[], list[tup
         for raw in reversed(store.lrange("atom:celery:celery", 0, -1)):
             message = json.loads(raw)
             args = json.loads(base64.b64decode(message["body"]))[0]
-            found.append((message["headers"]["task"], args[0]))
+            found.append((message["headers"]["task"], args[0] if args else ""))
         return found
 
     before = app.conf.broker_url
