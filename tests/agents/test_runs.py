@@ -151,12 +151,14 @@ class Fake:
 
     def __init__(self, *, is_background: bool = False) -> None:
         self.run_id = uuid4()
+        self.owner_ids = (uuid4(), uuid4())
+        self.task: asyncio.Task[None] | None = None
         self.is_background = is_background
         self.stopped: list[tuple[str, str]] = []
         self.woken = asyncio.Event()
         self.done = asyncio.Event()
 
-    def stop(self, status: RunStatus, *, reason: str) -> None:
+    def stop(self, status: RunStatus, *, reason: str, code: str = "") -> None:
         self.stopped.append((status, reason))
         self.done.set()
 

@@ -16,7 +16,7 @@ from atom.ground.principal import Principal
 from governance import presence
 from governance.judging import judge_action
 from governance.maturity.runs import settle_run
-from governance.models import Approval, Decision, LevelChange
+from governance.models import Approval, Decision, LevelChange, TrainingTask
 from governance.oversight import change_oversight
 from tests.governance.conftest import action_of
 from tests.governance.maturity.conftest import confidence, ended_run, midnight
@@ -219,7 +219,7 @@ def test_a_chain_is_a_list_of_slugs(captain: Agent, wrong: Any) -> None:
 
 def test_what_is_taught_is_the_students_own_doing(captain: Agent, student: Agent) -> None:
     delegated(captain, "student")
-    assert not captain.training_tasks.exists()
+    assert not TrainingTask.objects.filter(agent=captain).exists()
 
 
 # --- supervision required ----------------------------------------------------------------------------------
