@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -17,27 +18,31 @@ from agents import gate
 from agents.fields import summed, total_of
 from agents.models import Agent, Attempt
 from governance.catalogue import PROPOSE, Assessment, words_of
-from governance.matrix import Ruling
+from governance.matrix import BATCH, POLICY_VERSION, RATE, SPEND, TRANSFER, Ruling
 from governance.models import Decision, Oversight
 
-RATE, SPEND, TRANSFER, BATCH = "guardrail:rate", "guardrail:spend", "guardrail:transfer", "guardrail:batch"
 # Crossing these costs an autonomous agent its level.
 VIOLATIONS = frozenset({RATE, SPEND})
-_PAYS = frozenset({"transfer", "pay", "payment", "refund", "charge", "purchase", "invoice"})
 _DELETES = frozenset({"delete", "remove", "drop", "purge", "wipe", "destroy"})
 
 
 def bounded(action: gate.Action, agent: Agent, assessment: Assessment, ruling: Ruling, rules: Oversight) -> Ruling:
-    """`ruling`, or a question to people where it would let something pass that is beyond the bounds."""
+    """`ruling`, or a question to people where it would let something pass that is beyond the bounds.
+
+    Rate and spend bound everything. How large and how many bounds what the matrix allows: where a policy's rule or a
+    grant lets a transfer pass, a person has said how large it may be.
+    """
     if ruling.decision not in {gate.Decision.ALLOW, gate.Decision.WATCH} or assessment.complexity < PROPOSE:
         return ruling
-    for rule, reason in _crossed(action, agent, rules):
-        return replace(ruling, decision=gate.Decision.ASK, rule=rule, reason=reason)
+    is_matrix = ruling.rule.startswith("matrix:") and ruling.policy_version == POLICY_VERSION
+    crossed = chain(_overrun(agent, rules), _too_large(action, rules) if is_matrix else ())
+    for name, reason in crossed:
+        return replace(ruling, decision=gate.Decision.ASK, rule=name, reason=reason, policy_version=POLICY_VERSION)
     return ruling
 
 
-def _crossed(action: gate.Action, agent: Agent, rules: Oversight) -> Iterator[tuple[str, str]]:
-    """The guardrails that this action crosses, each with its sentence."""
+def _overrun(agent: Agent, rules: Oversight) -> Iterator[tuple[str, str]]:
+    """The bounds over time that the agent has used up, each with its sentence."""
     now = timezone.now()
     if judged_lately(agent.pk, now) >= rules.actions_per_hour:
         yield (
@@ -46,8 +51,12 @@ def _crossed(action: gate.Action, agent: Agent, rules: Oversight) -> Iterator[tu
         )
     if is_overspent(agent.pk, rules, now):
         yield SPEND, overspent_sentence(agent, rules)
+
+
+def _too_large(action: gate.Action, rules: Oversight) -> Iterator[tuple[str, str]]:
+    """The bounds that the action's arguments are beyond, each with its sentence."""
     words = set(words_of(action.name))
-    if words & _PAYS and not _is_within(action.arguments, rules.transfer_most):
+    if "transfer" in words and not _is_within(action.arguments, rules.transfer_most):
         yield TRANSFER, f"A transfer of more than {rules.transfer_most.normalize():f} needs a person's approval."
     if words & _DELETES and most_ids(action.arguments) > rules.batch_most:
         yield BATCH, f"Deleting more than {rules.batch_most} at once needs a person's approval."

@@ -20,7 +20,7 @@ from governance.approvals.inbox import announce
 from governance.catalogue import PROPOSE, Assessment, assess
 from governance.delegation import Standing, standing_of
 from governance.digest import digest
-from governance.matrix import Ruling, required_maturity, rule
+from governance.matrix import POLICY_VERSION, Ruling, required_maturity, rule
 from governance.maturity import levels, reviews, training
 from governance.models import EXPIRES_AFTER, Approval, Decision, Oversight, Priority, Source
 from governance.oversight import oversight_of
@@ -107,7 +107,13 @@ def _watched(ruling: Ruling, rules: Oversight) -> Ruling:
     if presence.is_watched(rules.workspace_id):
         return ruling
     reason = "Supervision is required and nobody is watching just now, so a person decides."
-    return replace(ruling, decision=gate.Decision.ASK, rule="supervision-required", reason=reason)
+    return replace(
+        ruling,
+        decision=gate.Decision.ASK,
+        rule="supervision-required",
+        reason=reason,
+        policy_version=POLICY_VERSION,
+    )
 
 
 def _follow_up(decision: Decision, agent: Agent, rules: Oversight) -> None:

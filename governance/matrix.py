@@ -7,6 +7,11 @@ from agents.models import Maturity
 from governance.catalogue import Assessment, words_of
 
 POLICY_VERSION = "default-1"
+# Guardrails: how often, how much money a day; and, of what the matrix allows, how large a transfer, how many deletions.
+RATE, SPEND, TRANSFER, BATCH = "guardrail:rate", "guardrail:spend", "guardrail:transfer", "guardrail:batch"
+BOUNDS_OF_MATRIX = (TRANSFER, BATCH)
+# How rules begin in which no policy has a say.
+ABOVE_POLICIES = ("agent-", "kill-switch", "delegation:", "supervision-required", RATE, SPEND)
 
 _ALLOW, _WATCH, _ASK, _DENY = Decision.ALLOW, Decision.WATCH, Decision.ASK, Decision.DENY
 # A row's cells stand for the complexities 1 to 4.

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from agents.gate import Decision as Kind
 from agents.models import Maturity
-from governance.matrix import MATRIX, POLICY_VERSION
+from governance.matrix import ABOVE_POLICIES, BOUNDS_OF_MATRIX, MATRIX, POLICY_VERSION
 from governance.models import ApprovalStatus, Decision, PolicyReplay, ReplayStatus
 from governance.policies.facts import Facts, JudgingError, Rules, normal_action
 from governance.policies.problems import PolicyRefused
@@ -164,7 +164,7 @@ def _told(replay: PolicyReplay, rows: Iterator[_Row]) -> Iterator[_Row]:
 
 def _would_be(rules: Rules, row: _Row) -> tuple[str, str | None]:
     """The decision that the draft would have made, and its rule; None where the matrix decides."""
-    if row["policy_version"] == POLICY_VERSION and row["rule"].startswith("agent-"):
+    if row["policy_version"] == POLICY_VERSION and row["rule"].startswith(ABOVE_POLICIES):
         # A paused agent is paused under every policy.
         return row["decision"], None
     facts = Facts(
@@ -184,4 +184,6 @@ def _would_be(rules: Rules, row: _Row) -> tuple[str, str | None]:
         return "error", exc.rule
     if match is not None:
         return match.decision, match.rule
+    if row["rule"] in BOUNDS_OF_MATRIX:
+        return row["decision"], None
     return MATRIX[Maturity(facts.maturity)][facts.complexity - 1], None

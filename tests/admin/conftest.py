@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
@@ -15,7 +16,17 @@ from atom.ground.models import Membership, User, Workspace
 from atom.ground.principal import Principal
 from atom.ground.tokens import create_token
 from feedback.models import Feedback
-from governance.models import Approval, Decision
+from governance.maturity.confidence import Cause, apply_change
+from governance.models import (
+    Approval,
+    ConfidenceEvent,
+    Decision,
+    Proposal,
+    Review,
+    Source,
+    TrainingTask,
+    TriggeredRun,
+)
 from governance.policies.services import save_policy
 from llm.model_services import set_alias, set_price
 from llm.services import create_key
@@ -31,6 +42,24 @@ def browser() -> Callable[[Principal], Client]:
         return client
 
     return sign_in
+
+
+def learning_rows(agent: Agent, decision: Decision, approval: Approval) -> list[Model]:
+    """What an agent learns and earns, a row of each kind."""
+    whose: dict[str, Any] = {"workspace_id": agent.workspace_id, "agent": agent}
+    change = apply_change(
+        agent.pk,
+        Cause(ConfidenceEvent.TRAINING_COMPLETED, Decimal("0.1"), "zebra learned", Source.TRAINING, decision.pk),
+    )
+    made = [
+        Proposal.objects.create(**whose, before="intern", to="supervised", reason="zebra"),
+        Review.objects.create(**whose, decision=decision, note="zebra"),
+        TrainingTask.objects.create(**whose, action="zebra_delete", reason="zebra"),
+        TriggeredRun.objects.create(
+            **whose, trigger="event", message="zebra", status="queued", reason="z", expires_at=approval.expires_at
+        ),
+    ]
+    return [*made, change] if change else made
 
 
 @pytest.fixture
@@ -95,5 +124,7 @@ def rows(alice: Principal, bob: Principal, workspace: Workspace, make_agent: Cal
     entry = workspace.audit_entries.order_by("-seq").first()
     document = {"version": 1, "rules": [{"name": "zebra", "actions": ["stripe"], "decision": "deny"}]}
     policy = save_policy(principal=alice, name="zebra", document=document).policy
+    learned = learning_rows(agent, decision, approval)
     found = [agent, session, run, token, decision, approval, policy, entry, member, workspace, said, key, price, alias]
+    found += learned
     return {row._meta.label_lower: row for row in found if row is not None}

@@ -60,7 +60,8 @@ def test_a_policy_is_saved_put_into_force_and_rolled_back(
     first = client.post(URL, {"name": "house", "document": document(DENY_LARGE)}, format="json")
     assert first.status_code == 201
     assert (first.json()["status"], first.json()["version"]) == ("draft", 1)
-    assert judge_action(action_of(helper, "transfer", arguments={"amount": 900})).decision == "allow"
+    # The default guardrail of transfers.
+    assert judge_action(action_of(helper, "transfer", arguments={"amount": 900})).rule == "guardrail:transfer"
     one = f"{URL}{first.json()['id']}/"
     assert client.post(f"{one}activate/").json()["active_version"] == 1
     verdict = judge_action(action_of(helper, "transfer", arguments={"amount": 900}))
@@ -78,7 +79,7 @@ def test_a_policy_is_saved_put_into_force_and_rolled_back(
     assert judge_action(action_of(helper, "transfer", arguments={"amount": 900})).decision == "deny"
     assert client.post(f"{one}rollback/").status_code == 409
     assert client.post(f"{one}deactivate/").json()["status"] == "draft"
-    assert judge_action(action_of(helper, "transfer", arguments={"amount": 900})).decision == "allow"
+    assert judge_action(action_of(helper, "transfer", arguments={"amount": 900})).rule == "guardrail:transfer"
     assert [row["version"] for row in client.get(f"{one}versions/").json()["results"]] == [2, 1]
     assert events() == [
         "policy.saved",

@@ -28,6 +28,12 @@ def captain(make_agent: Callable[..., Agent]) -> Agent:
     return make_agent("captain", maturity=Maturity.AUTONOMOUS)
 
 
+@pytest.fixture
+def queued(all_queued: Callable[[], list[tuple[str, str]]]) -> Callable[[], list[tuple[str, str]]]:
+    """What has been queued since the test began."""
+    return all_queued
+
+
 def ended_run(
     agent: Agent, status: str = RunStatus.SUCCEEDED, *, judged: str = "", code: str = "", **given: Any
 ) -> Run:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from agents.models import Agent, AgentStatus, Attempt, Maturity
 from agents.services import ensure_direct_agent
@@ -166,6 +167,31 @@ def test_the_bounds_are_the_workspaces_own(captain: Agent, alice: Principal, mal
     assert judge_action(action_of(captain, "transfer", arguments={"amount": 600})).decision == "ask"
     change_oversight(principal=alice, transfer_most=Decimal(600))
     assert judge_action(action_of(captain, "transfer", arguments={"amount": 600})).decision == "allow"
+
+
+def test_what_a_rule_allows_is_as_large_as_the_rule_says_but_not_as_often(
+    captain: Agent, alice: Principal, api: Callable[..., APIClient], store: object
+) -> None:
+    rule = {"name": "large", "actions": ["transfer"], "decision": "allow", "when": "arguments.amount <= 9000"}
+    document = {"version": 1, "rules": [rule]}
+    made = api(alice).post("/api/policies/", {"name": "p", "document": document}, format="json").json()
+    assert api(alice).post(f"/api/policies/{made['id']}/activate/").status_code == 200
+    large = action_of(captain, "transfer", arguments={"amount": 9000})
+    assert judge_action(large).rule == "large"
+    assert judge_action(action_of(captain, "transfer", arguments={"amount": 9001})).rule == "guardrail:transfer"
+    change_oversight(principal=alice, actions_per_hour=2)
+    crossing = judge_action(large)
+    assert (crossing.rule, crossing.policy_version) == ("guardrail:rate", "default-1")
+
+
+def test_a_grant_does_not_speak_for_whoever_delegates(
+    intern: Agent, student: Agent, bob: Principal, api: Callable[..., APIClient], store: object
+) -> None:
+    grant = {"agent": "intern", "action": "draft", "bounds": {"id": {"any": True}}}
+    until = (timezone.now() + timedelta(days=1)).isoformat()
+    assert api(bob).post("/api/grants/", {**grant, "expires_at": until}, format="json").status_code == 201
+    assert delegated(intern, action="draft").decision == "allow"
+    assert delegated(intern, "student", action="draft").decision == "ask"
 
 
 def test_only_an_owner_moves_the_bounds(bob: Principal) -> None:
