@@ -123,6 +123,8 @@ class Run(models.Model):
     error_message = models.TextField(blank=True)
     # The model request of a run that waits for an approval, so that any process can go on with it.
     parked = models.JSONField(null=True, blank=True, editable=False)
+    # An operator holds it. Its status says so too, unless it waits for an approval anyway.
+    is_paused = models.BooleanField(default=False)
     # The only models that the token may use, for whoever goes on with the run; None: all.
     allowed_models = models.JSONField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -207,6 +209,8 @@ class Message(models.Model):
     run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.CASCADE, related_name="messages")
     role = models.CharField(max_length=10, choices=Role)
     parts = models.JSONField(default=list)
+    # Of a correction, which an operator put into the conversation while the agent was at work: who wrote it.
+    author = models.CharField(max_length=150, blank=True)
     # False: the answer broke off; what had been streamed is here.
     is_complete = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -221,6 +225,23 @@ class Message(models.Model):
     @property
     def text(self) -> str:
         return "\n".join(part["text"] for part in self.parts if part["type"] == "text")
+
+
+class Correction(models.Model):
+    """What an operator wants a run's model to hear; a message of the conversation once it is taken."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="corrections")
+    text = models.TextField()
+    author = models.CharField(max_length=150)
+    taken_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.author}: {self.text[:80]}"
 
 
 class RunEvent(models.Model):

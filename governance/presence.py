@@ -5,6 +5,7 @@ without a word is forgotten by itself. A store that is away knows of nobody: the
 """
 
 import time
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -64,3 +65,13 @@ def _is_anybody(key: str, lasts: float) -> bool:
     except (RedisError, Unavailable):
         log.warning("presence_unknown", key=key)
         return False
+
+
+def operators_present(workspace_id: UUID) -> list[UUID]:
+    """The operators who were active within the last five minutes; nobody while the store is away."""
+    try:
+        found: Any = sync_store().zrangebyscore(_active(workspace_id), time.time() - PRESENT_S, "+inf")
+    except (RedisError, Unavailable):
+        log.warning("presence_unknown", workspace=str(workspace_id))
+        return []
+    return [UUID(member.decode()) for member in found]

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 
 from agents.api.sse import KEEP_ALIVE_S
 from agents.models import RunStatus
-from agents.runs.events import ApprovalNeeded, Recorded, RunEnded, TextDelta, ThinkingDelta, ToolCall
+from agents.runs.events import ApprovalNeeded, Corrected, Recorded, RunEnded, TextDelta, ThinkingDelta, ToolCall
 from agents.runs.runner import Runner
 from agents.runs.start import Attached
 from agents.runs.streams import follow
@@ -115,6 +115,9 @@ class Opened:
                     answer.text += text
                 case ThinkingDelta(text):
                     answer.thinking += text
+                case Corrected():
+                    # It answered anew, and that is the answer.
+                    answer.text = ""
                 case ToolCall() as call:
                     answer.calls.append(call)
                 case ApprovalNeeded() as needed if self.parks_at(needed):

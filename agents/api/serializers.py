@@ -132,7 +132,7 @@ class MessageOut(serializers.ModelSerializer[Message]):
 
     class Meta:
         model = Message
-        fields = ["id", "role", "content", "parts", "is_complete", "run_id", "session_id", "created_at"]
+        fields = ["id", "role", "content", "parts", "is_complete", "author", "run_id", "session_id", "created_at"]
 
     def get_parts(self, message: Message) -> list[dict[str, Any]]:
         """All but a model's sealed thoughts, which mean nothing to people."""

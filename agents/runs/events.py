@@ -60,8 +60,23 @@ class ApprovalNeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """An operator holds the run: nothing more is said or done until `resumed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """It goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Corrected:
+    """Operator `by` has put `text` into the conversation. What was said since the last tool call has broken off; the
+    model answers anew.
+    """
+
     text: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +97,17 @@ class RunEnded:
 
 
 RunEvent: TypeAlias = (
-    TextDelta | ThinkingDelta | ToolCall | ToolJudged | ToolStarted | ToolEnded | ApprovalNeeded | Corrected | RunEnded
+    TextDelta
+    | ThinkingDelta
+    | ToolCall
+    | ToolJudged
+    | ToolStarted
+    | ToolEnded
+    | ApprovalNeeded
+    | Paused
+    | Resumed
+    | Corrected
+    | RunEnded
 )
 
 
@@ -93,7 +118,8 @@ def _wire_name(kind: type) -> str:
 KINDS: dict[str, type] = {
     _wire_name(kind): kind
     for kind in (
-        TextDelta, ThinkingDelta, ToolCall, ToolJudged, ToolStarted, ToolEnded, ApprovalNeeded, Corrected, RunEnded,
+        TextDelta, ThinkingDelta, ToolCall, ToolJudged, ToolStarted, ToolEnded, ApprovalNeeded, Paused, Resumed,
+        Corrected, RunEnded,
     )
 }  # fmt: skip
 NAMES = {kind: name for name, kind in KINDS.items()}

@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Coroutine, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 
 from agents.models import RunStatus
 from agents.runs.streams import heard_key
+from atom.ground import news
 from atom.ground.store import store, sync_store
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,17 @@ def stopped_key(owner_id: UUID | str) -> str:
     return f"atom:stopped:{owner_id}"
 
 
-class Stoppable(Protocol):
+def look_key(run_id: UUID | str) -> str:
+    """There for a while after somebody wanted something of the run that stands in the database."""
+    return f"atom:run:{run_id}:look"
+
+
+def topic_of(workspace_id: UUID) -> str:
+    """Where a run of the workspace is told of when it begins, or goes on after it was parked."""
+    return f"runs:{workspace_id}"
+
+
+class Steerable(Protocol):
     run_id: UUID
     is_background: bool
     task: asyncio.Task[None] | None
@@ -58,23 +69,29 @@ class Stoppable(Protocol):
         """Its workspace and its agent."""
         ...
 
+    @property
+    def is_paused(self) -> bool: ...
+
     def stop(self, status: RunStatus, *, reason: str, code: str = "") -> None: ...
 
     def wake(self) -> None: ...
+
+    def look(self) -> None: ...
 
 
 class Live:
     """What one event loop runs."""
 
     def __init__(self) -> None:
-        self.runs: dict[UUID, tuple[Stoppable, asyncio.Task[None]]] = {}
+        self.runs: dict[UUID, tuple[Steerable, asyncio.Task[None]]] = {}
         self.chores: list[asyncio.Task[None]] = []
 
-    async def launch(self, run: Stoppable, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    async def launch(self, run: Steerable, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Start the run's task. Its lease and its first listener's mark stand before it begins."""
         pipe = store().pipeline(transaction=False)
         pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
         pipe.set(heard_key(run.run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
+        pipe.publish(news.PREFIX + topic_of(run.owner_ids[0]), orjson.dumps({"run_id": str(run.run_id)}))
         pipe.exists(*map(stopped_key, run.owner_ids))
         try:
             *_, is_stopped = await pipe.execute()
@@ -110,12 +127,15 @@ class Live:
             pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
             pipe.get(stop_key(run.run_id))
             pipe.exists(heard_key(run.run_id))
+            pipe.exists(look_key(run.run_id))
         answers = await pipe.execute()
         for place, run in enumerate(watched):
-            _, stop, heard = answers[3 * place : 3 * place + 3]
+            _, stop, heard, is_wanted = answers[4 * place : 4 * place + 4]
+            if is_wanted:
+                run.look()
             if stop:
                 _stop(run, stop.decode())
-            elif not heard and not run.is_background:
+            elif not (heard or run.is_background or run.is_paused):
                 run.stop(RunStatus.CANCELLED, reason="nobody was listening")
 
     async def _listen(self) -> None:
@@ -138,6 +158,8 @@ class Live:
             return
         if wish["verb"] == "wake":
             found[0].wake()
+        elif wish["verb"] == "look":
+            found[0].look()
         else:
             _stop(found[0], wish["verb"])
 
@@ -155,7 +177,7 @@ class Live:
         await asyncio.gather(*self.chores, return_exceptions=True)
 
 
-def _stop(run: Stoppable, verb: str) -> None:
+def _stop(run: Steerable, verb: str) -> None:
     if verb == "kill":
         run.stop(STOP_WORDS[verb], reason="its agent was stopped", code=KILLED)
     else:
@@ -176,8 +198,10 @@ async def ask_to_stop(run_id: UUID, verb: str = "cancel") -> None:
     await store().publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": verb}))
 
 
-async def is_asked_to_stop(run_id: UUID) -> bool:
-    return bool(await store().exists(stop_key(run_id)))
+async def asked_to_stop(run_id: UUID) -> RunStatus | None:
+    """As what somebody wants the run ended; None when nobody does."""
+    verb: Any = await store().get(stop_key(run_id))
+    return STOP_WORDS[verb.decode()] if verb else None
 
 
 def wake(run_id: UUID) -> None:
@@ -201,3 +225,16 @@ def kill_runs(run_ids: Iterable[UUID]) -> None:
         pipe.set(stop_key(run_id), "kill", ex=60)
         pipe.publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": "kill"}))
     pipe.execute()
+
+
+def ask_to_look(run_id: UUID) -> None:
+    """Leave the mark that makes the run's process look what is wanted, within seconds. For sync code."""
+    sync_store().set(look_key(run_id), b"1", ex=60)
+
+
+def tell_to_look(run_id: UUID) -> None:
+    """Make it look at once, if the word gets there. For sync code, after its commit."""
+    try:
+        sync_store().publish(CONTROL_CHANNEL, orjson.dumps({"run_id": str(run_id), "verb": "look"}))
+    except RedisError:
+        log.warning("run_not_told_to_look", run_id=str(run_id))

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from agents.models import Run, RunStatus
 from agents.runs.attempts import decode
-from agents.runs.events import Recorded, TextDelta, ToolJudged
+from agents.runs.events import Corrected, Recorded, TextDelta, ToolJudged
 from agents.runs.live import LEASE_S, lease_key
 from agents.runs.records import Outcome
 from agents.runs.start import close_run
@@ -30,13 +30,13 @@ def _candidates() -> list[UUID]:
 
 
 def streamed_text(events: list[Recorded]) -> str:
-    """What was said since the last tool call; what was said before it is a message of its own already."""
+    """What was said since the last tool call or correction; what was said before it is a message of its own already."""
     said: list[str] = []
     for recorded in events:
         match recorded.event:
             case TextDelta(text):
                 said.append(text)
-            case ToolJudged():
+            case ToolJudged() | Corrected():
                 said.clear()
             case _:
                 pass

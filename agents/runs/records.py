@@ -8,15 +8,19 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from agents.models import OPEN_STATUSES, Agent, Message, Run, RunEvent, RunStatus, Session
+from agents.models import OPEN_STATUSES, Agent, Correction, Message, Run, RunEvent, RunStatus, Session
 from agents.parts import request_to_json, to_json
 from agents.runs.attempts import Tried, keep_attempts
 from agents.signals import run_ended
 from atom.ground.errors import SessionBusy
-from llm.messages import Part, Request, ToolCall, ToolResult
+from llm.messages import Part, Request, Text, ToolCall, ToolResult
 
 # What a run's history keeps of its events: seq, type, data.
 Events: TypeAlias = Sequence[tuple[int, str, dict[str, Any]]]
+
+
+class NotOver(Exception):  # not an error: there is more for the model to hear
+    """A correction came while the run was about to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def open_run(
     return run
 
 
-def add_message(run: Run, role: str, parts: Sequence[Part], *, is_complete: bool = True) -> Message:
+def add_message(run: Run, role: str, parts: Sequence[Part], *, is_complete: bool = True, author: str = "") -> Message:
     return Message.objects.create(
         workspace_id=run.workspace_id,
         session_id=run.session_id,
@@ -77,6 +81,7 @@ def add_message(run: Run, role: str, parts: Sequence[Part], *, is_complete: bool
         role=role,
         parts=[to_json(part) for part in parts],
         is_complete=is_complete,
+        author=author,
     )
 
 
@@ -111,19 +116,23 @@ def park_run(*, run_id: UUID, request: Request, so_far: Outcome | None = None) -
         keep_attempts(run, so_far.tried)
         Run.objects.filter(pk=run_id).update(**_served(so_far))
     run.parked = request_to_json(request)
-    run.status = RunStatus.WAITING_APPROVAL if unanswered_calls(run) else RunStatus.RUNNING
+    going_on = RunStatus.PAUSED if run.is_paused else RunStatus.RUNNING
+    run.status = RunStatus.WAITING_APPROVAL if unanswered_calls(run) else going_on
     run.save(update_fields=["parked", "status"])
     return run.status == RunStatus.WAITING_APPROVAL
 
 
 @transaction.atomic
 def answer_call(*, run_id: UUID, call_id: str, content: str) -> bool:
-    """Give a parked call its result, once. True when it was the last one: the caller goes on with the run."""
+    """Give a parked call its result, once. True when it was the last one: the caller goes on with the run.
+
+    A paused run is gone on with by whoever resumes it.
+    """
     run = Run.objects.select_for_update().get(pk=run_id)
     if call_id not in unanswered_calls(run):
         return False
     add_message(run, Message.Role.TOOL, [ToolResult(call_id, content)])
-    if run.status != RunStatus.WAITING_APPROVAL or unanswered_calls(run):
+    if run.status != RunStatus.WAITING_APPROVAL or run.is_paused or unanswered_calls(run):
         return False
     run.status = RunStatus.RUNNING
     run.save(update_fields=["status"])
@@ -141,11 +150,17 @@ def parked_results(run: Run) -> list[ToolResult]:
 
 
 @transaction.atomic
-def end_run(*, run_id: UUID, outcome: Outcome, answer: Sequence[Part], is_own: bool = False) -> Message | None:
+def end_run(
+    *, run_id: UUID, outcome: Outcome, answer: Sequence[Part], is_own: bool = False, hears: bool = False
+) -> Message | None:
     """Close the run once, with its answer; None (and nothing changed) when somebody else had closed it.
 
     `is_own`: the run's own process closes it, which knows best what was used: that is kept in any case.
+    `hears`: it may still take corrections, so NotOver is raised when one waits.
     """
+    run = Run.objects.select_for_update().get(pk=run_id)
+    if hears and run.corrections.filter(taken_at=None).exists():
+        raise NotOver
     changed = Run.objects.filter(pk=run_id, status__in=OPEN_STATUSES).update(
         status=outcome.status,
         **_served(outcome),
@@ -154,7 +169,6 @@ def end_run(*, run_id: UUID, outcome: Outcome, answer: Sequence[Part], is_own: b
         parked=None,
         ended_at=timezone.now(),
     )
-    run = Run.objects.select_for_update().get(pk=run_id)
     if changed or is_own:
         keep_attempts(run, outcome.tried)
     if not changed:
@@ -189,3 +203,31 @@ def pending_call(run: Run, call_id: str) -> ToolCall | None:
             if part["type"] == "tool_call" and part["id"] == call_id:
                 return ToolCall(part["id"], part["name"], part["arguments"])
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What operators want of a run, as its process finds it."""
+
+    is_paused: bool
+    is_corrected: bool
+
+
+def wanted_of(run_id: UUID) -> Wanted:
+    is_paused = Run.objects.values_list("is_paused", flat=True).get(pk=run_id)
+    return Wanted(is_paused, Correction.objects.filter(run_id=run_id, taken_at=None).exists())
+
+
+@transaction.atomic
+def take_corrections(run_id: UUID, *, said: Sequence[Part], is_complete: bool) -> list[Correction]:
+    """Those that wait, now messages of the conversation after what the model has `said` until then; once."""
+    waiting = list(Correction.objects.select_for_update().filter(run_id=run_id, taken_at=None))
+    if not waiting:
+        return []
+    run = Run.objects.get(pk=run_id)
+    if said:
+        add_message(run, Message.Role.ASSISTANT, said, is_complete=is_complete)
+    for one in waiting:
+        add_message(run, Message.Role.USER, [Text(one.text)], author=one.author)
+    Correction.objects.filter(pk__in=[one.pk for one in waiting]).update(taken_at=timezone.now())
+    return waiting

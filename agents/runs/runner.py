@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -16,10 +16,11 @@ from agents import gate
 from agents.fields import exact
 from agents.models import Run, RunStatus
 from agents.runs import records
-from agents.runs.attempts import Served, encode
+from agents.runs.attempts import encode
 from agents.runs.events import (
     NAMES,
     ApprovalNeeded,
+    Corrected,
     RunEnded,
     RunEvent,
     TextDelta,
@@ -30,8 +31,10 @@ from agents.runs.events import (
     ToolStarted,
     data_of,
 )
-from agents.runs.live import is_asked_to_stop
+from agents.runs.live import asked_to_stop
+from agents.runs.steering import Steering
 from agents.runs.streams import RunLog
+from agents.runs.turn import Parked, TooManyRounds, Turn, with_results
 from agents.tools.http import HTTPTool, run_tool
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
@@ -40,7 +43,7 @@ from llm import sticky
 from llm.attempts import Attempt
 from llm.chat import Call
 from llm.events import Usage
-from llm.messages import Message, Part, Request, Text, Thought, ToolResult
+from llm.messages import Message, Part, Text, Thought, ToolResult
 from llm.messages import ToolCall as ModelToolCall
 from llm.sticky import ServedBy
 
@@ -48,49 +51,6 @@ log = structlog.get_logger(__name__)
 
 # A model that has not come to an end after so many rounds of tools is going in circles.
 MAX_ROUNDS = 16
-
-
-class TooManyRounds(AtomError):
-    code = "too_many_tool_rounds"
-    status = 502
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What a run is to do. Tools in `own_tools` are run by Atom, others of the request by the client."""
-
-    run_id: UUID
-    workspace_id: UUID
-    agent_id: UUID
-    user_id: UUID | None
-    request: Request
-    own_tools: dict[str, HTTPTool] = field(default_factory=dict)
-    # Whom to ask, in order, where the agent chooses; empty when the client named the model itself.
-    models: tuple[str, ...] = ()
-    # The only ones that its token may use, as `provider/model`; None: all.
-    allowed: frozenset[str] | None = None
-    is_background: bool = False
-    # Of a run that was parked: what stands in its row already.
-    before: Served = field(default_factory=Served)
-    tried_before: int = 0
-    token_id: UUID | None = None
-    session_id: UUID | None = None
-    # Not a new question to the model, but the answer to a call of an earlier one that waited for people.
-    held: gate.Held | None = None
-
-    @property
-    def spender(self) -> gate.Spender:
-        return gate.Spender(
-            workspace_id=self.workspace_id,
-            agent_id=self.agent_id,
-            run_id=self.run_id,
-            token_id=self.token_id,
-            session_id=self.session_id,
-        )
-
-
-class Parked(Exception):  # not an error: the run waits in the database
-    """The run waits for approvals; whoever decides the last one goes on with it."""
 
 
 class Runner:
@@ -112,6 +72,8 @@ class Runner:
         self._told: tuple[int, int, Usage | None] = (0, 0, None)
         run_log.used = self._news
         self._finish_reason = "stop"
+        # False: the model's last answer broke off.
+        self._is_said = False
         self._started = time.monotonic()
         self._stop_as: RunStatus | None = None
         # From here on nothing may cancel it: its row and its listeners wait for the end.
@@ -121,6 +83,11 @@ class Runner:
         self.task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self._last: ServedBy | None = None
+        self.steering = Steering(self.run_id, self._emit)
+
+    @property
+    def is_paused(self) -> bool:
+        return self.steering.is_paused
 
     @property
     def own_tools(self) -> dict[str, HTTPTool]:
@@ -143,6 +110,9 @@ class Runner:
     def wake(self) -> None:
         self._woken.set()
 
+    def look(self) -> None:
+        self.steering.look()
+
     async def wait(self) -> None:
         """Until the run has ended or parked. Cancelling the wait leaves the run alone."""
         if self.task is not None:
@@ -152,6 +122,8 @@ class Runner:
     async def run(self) -> None:
         """Do the turn, and leave exactly one `RunEnded`, unless the run is parked."""
         try:
+            if self.turn.is_continued:
+                await self.steering.look_now()
             await self._rounds()
         except Parked:
             return
@@ -167,7 +139,12 @@ class Runner:
             self.error = AtomError()
             await self._end(RunStatus.FAILED)
         else:
-            await self._end(RunStatus.SUCCEEDED)
+            try:
+                await self._end(RunStatus.SUCCEEDED)
+            except records.NotOver:
+                # A correction came with the last words: they are not the last.
+                self.steering.is_corrected, self._is_ending, self.steering.is_over = True, False, False
+                await self.run()
 
     async def _rounds(self) -> None:
         if self.turn.held is not None:
@@ -176,8 +153,20 @@ class Runner:
             is_released = await self._release_held(held.approval_id, held.call_id, held.tool)
             self._finish_reason = "tool_calls" if is_released else "stop"
             return
-        for _ in range(MAX_ROUNDS):
-            thoughts, calls = await self._ask_model()
+        rounds = 0
+        while rounds < MAX_ROUNDS:
+            await self.steering.stand_by()
+            while self.steering.is_corrected:
+                await self._hear()
+            thoughts, calls = list[Thought](), list[ModelToolCall]()
+            self._is_said = False
+            with self.steering.until_corrected():
+                thoughts, calls = await self._ask_model()
+                self._is_said = True
+            if self.steering.is_corrected:
+                # What it wanted to do, it wanted before it heard.
+                continue
+            rounds += 1
             if not calls:
                 return
             said: list[Part] = [*thoughts, *([Text("".join(self._text))] if self._text else [])]
@@ -194,6 +183,19 @@ class Runner:
                 raise Parked
             self._request = with_results(self._request, await in_db(results_of, self.run_id))
         raise TooManyRounds(f"The model was still calling tools after {MAX_ROUNDS} rounds.")
+
+    async def _hear(self) -> None:
+        """Put the corrections that wait behind what was said until now; the model is asked with them next."""
+        said: list[Part] = [Text("".join(self._text))] if self._text else []
+        taken = await self.steering.take(said, is_complete=self._is_said)
+        if not taken:
+            return
+        self._text = []
+        heard = [Message("assistant", tuple(said))] if said else []
+        heard += [Message("user", (Text(one.text),)) for one in taken]
+        self._request = replace(self._request, messages=(*self._request.messages, *heard))
+        for one in taken:
+            await self._emit(Corrected(one.text, by=one.author))
 
     async def _ask_model(self) -> tuple[list[Thought], list[ModelToolCall]]:
         """Stream one answer to the listeners; its tool calls, and the thoughts behind them, are kept back."""
@@ -250,6 +252,7 @@ class Runner:
         self._last = served
 
     async def _emit_delta(self, event: TextDelta | ThinkingDelta) -> None:
+        await self.steering.stand_by()
         if self.served.first_token_s is None:
             self.served.first_token_s = time.monotonic() - self._started
         await self.log.emit(event)
@@ -282,14 +285,16 @@ class Runner:
 
         Everything said so far stands in the store before: the next process counts on from it.
         """
+        self.steering.is_over = True
         await self.log.flush()
         so_far = self._outcome(RunStatus.WAITING_APPROVAL, None)
         self._kept = []
         is_parked = await in_db(records.park_run, run_id=self.run_id, request=self._request, so_far=so_far)
-        if is_parked and await is_asked_to_stop(self.run_id):
-            # Somebody cancelled between the question and the parking, and found no parked run to close.
-            self._stop_as = RunStatus.CANCELLED
+        if is_parked and (wanted := await asked_to_stop(self.run_id)):
+            # Somebody stopped it between the question and the parking, and found no parked run to close.
+            self._stop_as = wanted
             raise asyncio.CancelledError
+        self.steering.is_over = is_parked
         return is_parked
 
     # --- Tool calls ------------------------------------------------------------------------------------------
@@ -297,6 +302,7 @@ class Runner:
         """Judge each call by itself. Gives: is this the answer to the client, results of ours, is any pending."""
         released, results, pending = False, list[ToolResult](), False
         for call in calls:
+            await self.steering.stand_by()
             own = self.turn.own_tools.get(call.name)
             verdict, arguments = await self._verdict(call, own)
             await self._emit(ToolJudged(call.id, call.name, verdict.decision, verdict.reason))
@@ -336,6 +342,8 @@ class Runner:
         return await gate.judge(action), arguments
 
     async def _run_own(self, tool: HTTPTool, call: ModelToolCall, arguments: dict[str, Any]) -> ToolResult:
+        # People may have paused the run while the call was judged.
+        await self.steering.stand_by()
         await self._emit(ToolStarted(call.id, call.name))
         try:
             result, ok = await run_tool(tool, arguments, key=f"{self.run_id}:{call.id}"), True
@@ -383,14 +391,18 @@ class Runner:
                 continue
 
     async def _say(self, text: str) -> None:
+        await self.steering.stand_by()
         text = f"\n{text}" if self._text else text
         self._text.append(text)
         await self.log.emit(TextDelta(text))
 
     # --- The end -----------------------------------------------------------------------------------------------
     async def _end(self, status: RunStatus) -> None:
-        """Write the run down, then tell the listeners: what they read after the end is already there."""
-        self._is_ending = True
+        """Write the run down, then tell the listeners: what they read after the end is already there.
+
+        Raises NotOver for a success that a correction forestalls.
+        """
+        self._is_ending = self.steering.is_over = True
         served, usage = self.served, self.served.usage
         error = self.error.body()["error"] if self.error else None
         if error is None and status != RunStatus.SUCCEEDED:
@@ -401,8 +413,17 @@ class Runner:
         answer: list[Part] = [Text("".join(self._text))] if self._text else []
         message_id: str | None = None
         try:
-            message = await in_db(records.end_run, run_id=self.run_id, outcome=outcome, answer=answer, is_own=True)
+            message = await in_db(
+                records.end_run,
+                run_id=self.run_id,
+                outcome=outcome,
+                answer=answer,
+                is_own=True,
+                hears=self._hears(status),
+            )
             message_id = str(message.id) if message else None
+        except records.NotOver:
+            raise
         except Exception:
             # The listeners are told all the same; the sweep over lost runs will close the row.
             log.exception("run_not_recorded", run_id=str(self.run_id))
@@ -419,6 +440,10 @@ class Runner:
         await self.log.emit(ended)
         await self.log.close()
 
+    def _hears(self, status: RunStatus) -> bool:
+        """Whether a correction can still change the answer: not once the client has calls to run."""
+        return status == RunStatus.SUCCEEDED and self._finish_reason != "tool_calls" and self.turn.held is None
+
     def _outcome(self, status: RunStatus, error: dict[str, Any] | None) -> records.Outcome:
         return records.Outcome(
             status=status,
@@ -430,13 +455,6 @@ class Runner:
             events=self._kept,
             tried=self._tried,
         )
-
-
-def with_results(request: Request, results: list[ToolResult]) -> Request:
-    """The request with the results of its last calls that it does not have yet."""
-    known = {part.call_id for message in request.messages for part in message.parts if isinstance(part, ToolResult)}
-    fresh = tuple(Message("tool", (result,)) for result in results if result.call_id not in known)
-    return replace(request, messages=(*request.messages, *fresh))
 
 
 def results_of(run_id: UUID) -> list[ToolResult]:

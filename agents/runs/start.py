@@ -12,9 +12,10 @@ from agents.parts import message_from, request_from_json
 from agents.runs import records
 from agents.runs.attempts import Served
 from agents.runs.events import RunEnded
-from agents.runs.live import KILLED, ask_to_stop, live
-from agents.runs.runner import Runner, Turn, with_results
+from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
+from agents.runs.runner import Runner
 from agents.runs.streams import RunLog, last_seq
+from agents.runs.turn import Turn, with_results
 from agents.tools.http import HTTPTool
 from atom.ground.database import in_db
 from atom.ground.errors import AgentPaused, AtomError, BlockedByPolicy, Conflict, NotFound
@@ -152,10 +153,11 @@ async def cancel_run(run: Run, verb: str = "cancel") -> None:
     await in_db(run.refresh_from_db, fields=["status"])
     if run.status != RunStatus.WAITING_APPROVAL:
         return
+    status = STOP_WORDS[verb]
     outcome = records.Outcome(
-        status=RunStatus.CANCELLED,
-        error_code="cancelled",
-        error_message="The run was cancelled while it waited.",
+        status=status,
+        error_code=str(status),
+        error_message=f"The run was {status} while it waited.",
     )
     await close_run(run.id, outcome, answer=())
 
@@ -258,7 +260,7 @@ def _parked_turn(run_id: UUID) -> tuple[Run, Turn]:
     request = with_results(request_from_json(run.parked), records.parked_results(run))
     # People were asked in their own time: nobody needs to be listening now.
     turn = _turn(run, run.agent, request, is_background=True)
-    return run, replace(turn, before=_served(run), tried_before=run.tried.count())
+    return run, replace(turn, before=_served(run), tried_before=run.tried.count(), is_continued=True)
 
 
 def _served(run: Run) -> Served:

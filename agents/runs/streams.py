@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 from django.conf import settings
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from agents.runs.events import Recorded, RunEnded, RunEvent, decode, encode
@@ -142,7 +143,8 @@ class RunLog:
         while not self._written.is_set():
             if self._writer is None or self._writer.done():
                 self._writer = asyncio.create_task(self._write())
-            await self._writer
+            # Who waits may be cancelled; what stands in the line is written all the same.
+            await asyncio.shield(self._writer)
 
     async def close(self) -> None:
         """After the last event: keep the stream for the window in which a client may come back."""
@@ -174,9 +176,13 @@ async def last_seq(run_id: UUID | str) -> int:
 
 
 class Follower:
-    """One listener's queue of batches. When it overflows the listener reads the store again from where it is."""
+    """One listener's queue of batches. When it overflows the listener reads the store again from where it is.
 
-    def __init__(self) -> None:
+    The run goes on for the sake of those who count; an operator who looks on does not.
+    """
+
+    def __init__(self, *, counts: bool = True) -> None:
+        self.counts = counts
         self.queue: asyncio.Queue[list[tuple[bytes, dict[bytes, bytes]]]] = asyncio.Queue(QUEUE_BATCHES)
         self.is_behind = False
 
@@ -213,7 +219,7 @@ class Reader:
         pipe = store().pipeline(transaction=False)
         pipe.xadd(self.wake_key, {"w": b"1"}, maxlen=10)
         pipe.expire(self.wake_key, 60)
-        pipe.set(heard_key(run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
+        self._mark(pipe, run_id)
         await pipe.execute()
 
     def leave(self, run_id: str, follower: Follower) -> None:
@@ -246,12 +252,16 @@ class Reader:
         for follower in self.followers.get(run_id, ()):
             follower.offer(entries)
 
+    def _mark(self, pipe: Pipeline, run_id: str) -> None:
+        if any(follower.counts for follower in self.followers.get(run_id, ())):
+            pipe.set(heard_key(run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
+
     async def _mark_heard(self) -> None:
         """Tell the runs' processes that somebody listens here."""
         while self.followers:
             pipe = store().pipeline(transaction=False)
             for run_id in self.followers:
-                pipe.set(heard_key(run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
+                self._mark(pipe, run_id)
             try:
                 await pipe.execute()
             except RedisError:
@@ -267,12 +277,15 @@ def reader() -> Reader:
     return _readers.setdefault(asyncio.get_running_loop(), Reader())
 
 
-async def follow(run_id: UUID, *, after: int = 0, idle_s: float = 15.0) -> AsyncGenerator[Recorded | None, None]:
+async def follow(
+    run_id: UUID, *, after: int = 0, idle_s: float = 15.0, counts: bool = True
+) -> AsyncGenerator[Recorded | None, None]:
     """Each event later than `after`, once and in order, up to and with `RunEnded`; None after `idle_s` of silence.
 
-    Raises Unavailable when events are missing: the store has lost them.
+    `counts`: the run goes on for the sake of who reads this. Raises Unavailable when events are missing:
+    the store has lost them.
     """
-    key, follower, seq = str(run_id), Follower(), after
+    key, follower, seq = str(run_id), Follower(counts=counts), after
     hub = reader()
     hub.join(key, follower)
     try:

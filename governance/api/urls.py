@@ -1,6 +1,6 @@
 from django.urls import path
 
-from governance.api import budgets, grants, maturity, oversight, policies, views, waiting
+from governance.api import budgets, grants, maturity, oversight, policies, supervision, views, waiting
 
 urlpatterns = [
     path("actions/", views.Actions.as_view()),
@@ -40,6 +40,12 @@ urlpatterns = [
     path("workspace/", oversight.OneWorkspace.as_view()),
     path("budgets/", budgets.Budgets.as_view()),
     path("budgets/<uuid:budget_id>/", budgets.OneBudget.as_view()),
+    path("supervision/", supervision.Supervision.as_view()),
+    path("runs/<uuid:run_id>/pause/", supervision.Pause.as_view()),
+    path("runs/<uuid:run_id>/resume/", supervision.Resume.as_view()),
+    path("runs/<uuid:run_id>/correct/", supervision.Correct.as_view()),
+    path("runs/<uuid:run_id>/terminate/", supervision.Terminate.as_view()),
+    path("runs/<uuid:run_id>/interventions/", supervision.Interventions.as_view()),
     path("policies/", policies.Policies.as_view()),
     path("policies/<uuid:policy_id>/", policies.OnePolicy.as_view()),
     path("policies/<uuid:policy_id>/versions/", policies.Versions.as_view()),

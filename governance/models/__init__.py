@@ -32,6 +32,7 @@ from governance.models.oversight import (
     TriggerStatus,
 )
 from governance.models.policies import Policy, PolicyInForce, PolicyReplay, PolicyVersion, ReplayStatus
+from governance.models.supervision import Intervention, InterventionKind
 
 __all__ = [
     "CLOSED_STATUSES",
@@ -48,6 +49,8 @@ __all__ = [
     "ConfidenceEvent",
     "Decision",
     "Grant",
+    "Intervention",
+    "InterventionKind",
     "LevelChange",
     "Outcome",
     "Oversight",

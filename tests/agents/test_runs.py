@@ -154,6 +154,7 @@ class Fake:
         self.owner_ids = (uuid4(), uuid4())
         self.task: asyncio.Task[None] | None = None
         self.is_background = is_background
+        self.is_paused = False
         self.stopped: list[tuple[str, str]] = []
         self.woken = asyncio.Event()
         self.done = asyncio.Event()
@@ -164,6 +165,9 @@ class Fake:
 
     def wake(self) -> None:
         self.woken.set()
+
+    def look(self) -> None:
+        raise AssertionError("nobody wanted anything")
 
     async def work(self) -> None:
         await self.done.wait()
