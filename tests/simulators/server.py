@@ -33,6 +33,7 @@ class Simulator(ABC):
         self.requests: list[Seen] = []
         self.tool_calls: list[Seen] = []
         self.tool_result: Any = {"ok": True}
+        self.tool_delay_s = 0.0
         # How many streams were left by the client before their end.
         self.abandoned = 0
         # Refuse, as the provider does, calls that come back without the sealed thoughts that led to them.
@@ -158,6 +159,7 @@ class Simulator(ABC):
 
     async def _tool(self, request: web.Request) -> web.Response:
         self.tool_calls.append(await seen(request))
+        await asyncio.sleep(self.tool_delay_s)
         return web.json_response(self.tool_result)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
