@@ -245,6 +245,7 @@ CELERY_BEAT_SCHEDULE = {
     "settle-missed": {"task": "governance.maturity.tasks.settle_missed", "schedule": 60.0},
     "start-due-runs": {"task": "governance.maturity.tasks.start_due_runs", "schedule": 10.0},
     "enforce-stops": {"task": "governance.maturity.tasks.enforce_stops", "schedule": 5.0},
+    "write-checkpoints": {"task": "atom.ground.tasks.write_checkpoints", "schedule": crontab(minute=17)},
     "rebuild-budgets": {"task": "governance.tasks.rebuild_budgets", "schedule": 300.0},
     "aggregate-feedback": {"task": "feedback.tasks.aggregate_feedback", "schedule": crontab(minute="*/5")},
 }
@@ -274,6 +275,11 @@ ATOM_ABANDON_AFTER = seconds("ATOM_ABANDON_AFTER", 60)
 ATOM_STREAM_WINDOW = seconds("ATOM_STREAM_WINDOW", 600)
 ATOM_APPROVAL_HOLD = seconds("ATOM_APPROVAL_HOLD", 30)
 STREAM_DONE_AFTER_ERROR = boolean("STREAM_DONE_AFTER_ERROR", default=False)
+
+# --- Audit trail -------------------------------------------------------------------------------------------
+ATOM_AUDIT_CHECKPOINTS = env.str("ATOM_AUDIT_CHECKPOINTS", default="").strip()
+if ATOM_AUDIT_CHECKPOINTS and not ATOM_AUDIT_CHECKPOINTS.startswith(("/", "https://")):
+    raise ImproperlyConfigured("ATOM_AUDIT_CHECKPOINTS is a file's full path, or a webhook's https:// address.")
 
 # --- API -------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -40,6 +40,11 @@ def _seal(workspace_id: UUID, seq: int, head_hash: str) -> str:
     return hmac.new(settings.SECRET_KEY.encode(), text, hashlib.sha256).hexdigest()
 
 
+def is_sealed(head: AuditHead) -> bool:
+    """Whether the anchor is as this installation left it. One that has never held an entry has no seal."""
+    return hmac.compare_digest(head.seal, _seal(head.workspace_id, head.seq, head.hash))
+
+
 def append(*, workspace_id: UUID, actor: str, event: str, details: Mapping[str, Any]) -> AuditEntry:
     """Add one entry in the caller's transaction, so that the fact and its record live or die together."""
     with transaction.atomic():
@@ -84,7 +89,7 @@ def verify(workspace_id: UUID) -> Break | None:
     if head is None:
         # A workspace's first entry is its own creation: there is never nothing.
         return Break(workspace_id, seq, "the chain's anchor is missing")
-    if not hmac.compare_digest(head.seal, _seal(workspace_id, head.seq, head.hash)):
+    if not is_sealed(head):
         return Break(workspace_id, head.seq, "the chain's anchor was altered")
     if (head.seq, head.hash) != (seq, previous):
         return Break(workspace_id, seq + 1, "entries were cut off the end")
