@@ -73,7 +73,7 @@ def update_agent(*, agent: Agent, by: str, **changes: Any) -> Agent:
         workspace_id=agent.workspace_id,
         actor=by,
         event="agent.updated",
-        details={"agent": agent.id, "fields": sorted(EDITABLE & changes.keys())},
+        details={"agent": agent.id, "slug": agent.slug, "fields": sorted(EDITABLE & changes.keys())},
     )
     return agent
 

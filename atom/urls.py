@@ -6,6 +6,7 @@ from django.urls import include, path
 from agents.playground import playground
 from agents.usage_page import usage_page
 from atom import views
+from atom.trace_api import TraceOf
 from governance.maturity.pages import agent_level, oversight_page
 
 handler404 = "atom.ground.api.errors.not_found"
@@ -30,6 +31,7 @@ urlpatterns = [
         for verb in ("promote", "demote", "kill")
     ),
     path("admin/", admin.site.urls),
+    path("api/trace/<uuid:reference>/", TraceOf.as_view(), name="trace"),
     path("api/", include("atom.ground.api.urls")),
     path("api/", include("llm.api.urls")),
     path("api/", include("agents.api.urls")),

@@ -98,7 +98,13 @@ def adjudicate(*, feedback: Feedback, principal: Principal, accepted: bool, note
         workspace_id=feedback.workspace_id,
         actor=principal.username,
         event=f"feedback.{status}",
-        details={"feedback": feedback.id, "agent": feedback.agent_id, "note": note},
+        details={
+            "feedback": feedback.id,
+            "run": feedback.run_id,
+            "agent": feedback.agent_id,
+            "slug": feedback.agent.slug,
+            "note": note,
+        },
     )
     _changed(feedback.agent_id, feedback.created_at)
     transaction.on_commit(lambda: feedback_judged.send(sender=Feedback, feedback_id=feedback.id))

@@ -15,7 +15,7 @@ from agents.tools.http import HTTPTool, ToolFailed, run_tool
 from atom.ground import audit
 from atom.ground.errors import AtomError
 from governance.approvals.inbox import announce
-from governance.judging import binding_digest
+from governance.judging import binding_digest, denied_today
 from governance.models import CLOSED_STATUSES, Approval, ApprovalStatus, Decision, Outcome, Oversight
 from governance.signals import approval_closed
 from governance.telling import tell_run, tell_waiting
@@ -78,6 +78,9 @@ def _tool_to_run(approval: Approval) -> HTTPTool:
         raise CannotRun("The agent was retired before the action ran.")
     if approval.run is not None and approval.run.status not in OPEN_STATUSES:
         raise CannotRun("The run that asked for it had ended.")
+    forbidden = denied_today(approval)
+    if forbidden:
+        raise CannotRun(f"It may not happen any more. {forbidden}")
     bound = binding_digest(
         agent_id=approval.agent_id,
         action=approval.action,
@@ -118,7 +121,7 @@ def finish(approval: Approval, *, status: ApprovalStatus, by: str, result: objec
         outcome_result=result if status == ApprovalStatus.EXECUTED else {"error": error},
         outcome_at=now,
     )
-    details = {"approval": approval.pk, "agent": approval.agent.slug, "action": approval.action}
+    details = {"approval": approval.pk, "agent": approval.agent.slug, "action": approval.action, "run": approval.run_id}
     audit.append(
         workspace_id=approval.workspace_id,
         actor=by,

@@ -27,6 +27,13 @@ from governance.oversight import oversight_of
 from governance.policies.active import POLICIES, ruling_of
 from governance.policies.facts import Facts, normal_action
 
+NOT_JUDGED = "action.not_judged"
+_EVENTS = {
+    gate.Decision.ALLOW: "action.allowed",
+    gate.Decision.WATCH: "action.watched",
+    gate.Decision.DENY: "action.denied",
+}
+
 
 def binding_digest(*, agent_id: UUID, action: str, arguments: dict[str, Any], policy_version: str) -> str:
     """What an approval is bound to."""
@@ -60,10 +67,8 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
     approval = None
     if ruling.decision == gate.Decision.ASK:
         approval = _ask_people(action, decision, ruling, waits)
-    elif ruling.is_error:
-        _record(decision, agent, "action.not_judged", {})
-    elif ruling.decision == gate.Decision.DENY:
-        _record(decision, agent, "action.denied", {})
+    else:
+        _record(decision, agent, NOT_JUDGED if ruling.is_error else _EVENTS[ruling.decision], {})
     return gate.Verdict(
         decision=ruling.decision,
         reason=ruling.reason,
@@ -153,6 +158,17 @@ def judge_again(approval: Approval) -> Ruling:
     assessment, standing = assess(action.name), standing_of(agent, asked.context)
     barred = _barred(assessment, oversight_of(agent.workspace_id), standing)
     return barred or _ruling(agent, action.name, assessment, _facts(action, agent, assessment, standing))
+
+
+def denied_today(approval: Approval) -> str:
+    """Why what people approved may not happen now, because the agent's level or the policy changed since; or nothing.
+
+    What only waits, because the agent is paused, is not denied.
+    """
+    if Agent.objects.filter(pk=approval.agent_id, status=AgentStatus.PAUSED).exists():
+        return ""
+    now = judge_again(approval)
+    return now.reason if now.decision == gate.Decision.DENY else ""
 
 
 def _facts(action: gate.Action, agent: Agent, assessment: Assessment, standing: Standing) -> Facts:

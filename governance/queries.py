@@ -68,6 +68,11 @@ def held_call(workspace_id: UUID, approval_id: UUID) -> Held | None:
     )
 
 
+def decisions_of(principal: Principal) -> QuerySet[Decision]:
+    require_look(principal)
+    return Decision.objects.filter(workspace_id=principal.workspace_id).select_related("agent")
+
+
 def get_decision(principal: Principal, decision_id: UUID) -> Decision:
     found = Decision.objects.filter(workspace_id=principal.workspace_id, pk=decision_id).first()
     if found is None:

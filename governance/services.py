@@ -16,7 +16,7 @@ from atom.ground.principal import Principal
 from governance.approvals.inbox import announce
 from governance.approvals.rights import require_decider
 from governance.execution import finish
-from governance.judging import judge_again
+from governance.judging import denied_today, judge_again
 from governance.matrix import Ruling
 from governance.models import Approval, ApprovalStatus, ApprovalVote, Decision, Outcome
 from governance.oversight import oversight_of
@@ -181,7 +181,7 @@ def _queue(approval_id: UUID) -> None:
 @transaction.atomic
 def take(approval_id: UUID) -> gate.Answer:
     """Hand an approved action to the client that waits for it: approved → executed, once."""
-    approval = Approval.objects.select_related("agent", "decided_by").get(pk=approval_id)
+    approval = Approval.objects.select_related("agent", "decided_by", "decision").get(pk=approval_id)
     if approval.current_status == ApprovalStatus.PENDING:
         return gate.Answer("pending", {})
     if approval.current_status == ApprovalStatus.EXPIRED:
@@ -191,6 +191,8 @@ def take(approval_id: UUID) -> gate.Answer:
             return gate.Answer("refused", {}, f"The agent {approval.agent.slug} is {approval.agent.status}.")
         if oversight_of(approval.workspace_id).is_stopped:
             return gate.Answer("refused", {}, "All agents of this workspace are stopped.")
+        if forbidden := denied_today(approval):
+            return gate.Answer("refused", {}, f"It may not happen any more. {forbidden}")
         if finish(approval, status=ApprovalStatus.EXECUTED, by=f"agent/{approval.agent.slug}"):
             return gate.Answer("approved", approval.arguments)
         return gate.Answer("refused", {}, "The approved action was taken already.")

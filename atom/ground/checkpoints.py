@@ -11,7 +11,6 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import batched
 from pathlib import Path
 from uuid import UUID
 
@@ -170,7 +169,9 @@ def _compared(workspace_id: UUID, checkpoints: list[Checkpoint]) -> Iterator[str
     """The first place where this workspace's chain is not the one that was signed, if there is one."""
     entries = AuditEntry.objects.filter(workspace_id=workspace_id)
     last = entries.order_by("-seq").values_list("seq", flat=True).first() or 0
-    for some in batched(sorted(checkpoints, key=lambda one: one.seq), BATCH):
+    in_order = sorted(checkpoints, key=lambda one: one.seq)
+    for start in range(0, len(in_order), BATCH):
+        some = in_order[start : start + BATCH]
         found = dict(entries.filter(seq__in={one.seq for one in some}).values_list("seq", "hash"))
         for one in some:
             where = f"workspace {workspace_id}, entry {one.seq}"

@@ -39,6 +39,8 @@ def scopes_to_give(principal: Principal, membership: Membership) -> frozenset[st
 
 
 def audit_of(principal: Principal) -> QuerySet[AuditEntry]:
+    """The workspace's trail; Forbidden without the scope `admin`."""
+    principal.require(Scope.ADMIN)
     return AuditEntry.objects.filter(workspace_id=principal.workspace_id)
 
 

@@ -47,6 +47,31 @@ class OutcomeOut(serializers.ModelSerializer[Decision]):
         fields = ["id", "decision", "status", "result", "outcome_at"]
 
 
+class DecisionOut(serializers.ModelSerializer[Decision]):
+    """A verdict as it was stored."""
+
+    agent = serializers.CharField(source="agent.slug")
+
+    class Meta:
+        model = Decision
+        fields = [
+            "id",
+            "agent",
+            "maturity",
+            "action",
+            "tool",
+            "arguments",
+            "decision",
+            "reason",
+            "rule",
+            "policy_version",
+            "is_error",
+            "run_id",
+            "outcome",
+            "created_at",
+        ]
+
+
 class DecisionOfPeople(serializers.Serializer[Any]):
     """What somebody says to one revision of an approval."""
 

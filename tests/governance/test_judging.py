@@ -97,10 +97,11 @@ def test_a_denial_is_audited_with_the_one_who_caused_it(student: Agent, carol: P
     assert "arguments" not in entry["details"]
 
 
-def test_what_is_allowed_needs_no_audit_entry(student: Agent) -> None:
-    before = len(events())
-    judge_action(action_of(student, "read"))
-    assert len(events()) == before
+def test_what_is_allowed_is_in_the_audit_trail_too(student: Agent) -> None:
+    verdict = judge_action(action_of(student, "read"))
+    told = events()[-1]
+    assert told["event"] == "action.allowed"
+    assert told["details"]["decision"] == str(verdict.decision_id)
 
 
 def test_asking_makes_an_approval_bound_to_what_was_asked(ask: Callable[..., Approval]) -> None:

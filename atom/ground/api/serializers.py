@@ -47,6 +47,14 @@ class MemberOut(serializers.ModelSerializer[Membership]):
         fields = ["id", "username", "role", "created_at"]
 
 
+class AuditFilter(serializers.Serializer[Any]):
+    agent = serializers.CharField(required=False, max_length=60)
+    event = serializers.CharField(required=False, max_length=60)
+    since = serializers.DateTimeField(required=False)
+    until = serializers.DateTimeField(required=False)
+    id = serializers.UUIDField(required=False)
+
+
 class AuditOut(serializers.ModelSerializer[AuditEntry]):
     class Meta:
         model = AuditEntry

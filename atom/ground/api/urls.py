@@ -7,5 +7,6 @@ urlpatterns = [
     path("members/", views.Members.as_view()),
     path("workspaces/", views.Workspaces.as_view()),
     path("audit/", views.Audit.as_view()),
+    path("audit/export/", views.export_audit),
     path("audit/verify/", views.AuditVerify.as_view()),
 ]

@@ -1,18 +1,23 @@
 """`/api/tokens/{id}/`, `/api/members/`, `/api/audit/`."""
 
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
 from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from atom.ground import audit, queries, services, tokens
+from atom.ground import audit, queries, services, tokens, trail
 from atom.ground.api.authentication import who
+from atom.ground.api.doors import door, validated
 from atom.ground.api.paging import Pages
-from atom.ground.api.serializers import AuditOut, MemberOut, NewMember, NewWorkspace
-from atom.ground.models import AuditEntry, Membership
+from atom.ground.api.serializers import AuditFilter, AuditOut, MemberOut, NewMember, NewWorkspace
+from atom.ground.database import in_db
+from atom.ground.models import AuditEntry, Membership, Scope
+from atom.ground.principal import Principal
 
 
 class Token(APIView):
@@ -64,7 +69,24 @@ class Audit(generics.ListAPIView[AuditEntry]):
     pagination_class = AuditPages
 
     def get_queryset(self) -> QuerySet[AuditEntry]:
-        return queries.audit_of(who(self.request))
+        wanted = trail.Wanted(**validated(AuditFilter(data=self.request.query_params)))
+        return wanted.of(queries.audit_of(who(self.request)))
+
+
+@door("GET", scope=Scope.ADMIN)
+async def export_audit(request: HttpRequest, principal: Principal) -> StreamingHttpResponse:
+    """The whole trail, or what the list's filters leave of it, as JSON lines, oldest first."""
+    wanted = trail.Wanted(**validated(AuditFilter(data=request.GET)))
+    entries = wanted.of(queries.audit_of(principal))
+    headers = {"Content-Disposition": 'attachment; filename="audit.jsonl"', "Cache-Control": "no-store"}
+    return StreamingHttpResponse(_lines(entries), content_type="application/x-ndjson", headers=headers)
+
+
+async def _lines(entries: QuerySet[AuditEntry]) -> AsyncIterator[str]:
+    text, last = await in_db(trail.batch, entries, 0)
+    while text:
+        yield text
+        text, last = await in_db(trail.batch, entries, last)
 
 
 class AuditVerify(APIView):
