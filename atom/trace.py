@@ -1,4 +1,4 @@
-"""One id leads to everything about an answer: its run and cost, its feedback, decisions, approvals and audit entries."""
+"""One id leads to everything about an answer: run and cost, feedback, decisions, approvals, audit entries."""
 
 import json
 from collections.abc import Callable, Iterator
