@@ -61,6 +61,8 @@ def give_feedback(
         category=category,
         status=FeedbackStatus.PENDING if correction else FeedbackStatus.ACCEPTED,
     )
+    # What was said stands in its row; the trail holds that it was said, because it moves what an agent may do.
+    _record(given, principal, "feedback.given", {"thumb": thumb, "rating": rating})
     _changed(given.agent_id, given.created_at)
     transaction.on_commit(lambda: feedback_given.send(sender=Feedback, feedback_id=given.id))
     return given
@@ -94,22 +96,22 @@ def adjudicate(*, feedback: Feedback, principal: Principal, accepted: bool, note
     )
     if not changed:
         raise Conflict(f"This feedback is {status} already.")
-    audit.append(
-        workspace_id=feedback.workspace_id,
-        actor=principal.username,
-        event=f"feedback.{status}",
-        details={
-            "feedback": feedback.id,
-            "run": feedback.run_id,
-            "agent": feedback.agent_id,
-            "slug": feedback.agent.slug,
-            "note": note,
-        },
-    )
+    _record(feedback, principal, f"feedback.{status}", {"note": note})
     _changed(feedback.agent_id, feedback.created_at)
     transaction.on_commit(lambda: feedback_judged.send(sender=Feedback, feedback_id=feedback.id))
     feedback.refresh_from_db()
     return feedback
+
+
+def _record(feedback: Feedback, principal: Principal, event: str, more: dict[str, object]) -> None:
+    details = {
+        "feedback": feedback.id,
+        "run": feedback.run_id,
+        "agent": feedback.agent_id,
+        "slug": feedback.agent.slug,
+        **more,
+    }
+    audit.append(workspace_id=feedback.workspace_id, actor=principal.username, event=event, details=details)
 
 
 def _changed(agent_id: UUID, at: datetime) -> None:

@@ -225,8 +225,24 @@ def report_outcome(
         )
         if not reported:
             raise Conflict("The outcome was already reported.")
+        _record_outcome(decision, principal, status, error)
     decision.refresh_from_db()
     return decision
+
+
+def _record_outcome(decision: Decision, principal: Principal, status: str, error: str) -> None:
+    audit.append(
+        workspace_id=decision.workspace_id,
+        actor=principal.username,
+        event=f"action.{status}",
+        details={
+            "decision": decision.pk,
+            "agent": decision.agent.slug,
+            "action": decision.action,
+            "run": decision.run_id,
+            "error": error,
+        },
+    )
 
 
 def _no_outcome(approval: Approval) -> str:
