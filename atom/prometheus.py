@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import get_args
+from typing import Any, get_args
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, QuerySet
+from django.db.models import Case, Count, F, QuerySet, Value, When
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -24,7 +24,7 @@ from atom.ground.database import in_db
 from atom.ground.models import User, Workspace
 from atom.ground.principal import Principal
 from governance import snapshots
-from governance.models import Approval, ApprovalStatus
+from governance.models import Approval, ApprovalStatus, Decision
 from llm import breaker, metrics
 from llm.breaker import State, Status
 from llm.metrics import Figures, Series, milliseconds_of
@@ -170,16 +170,20 @@ def _breakers(seen: Seen, statuses: Iterable[Status]) -> Metric:
     return gauge
 
 
-# --- Runs and approvals ---------------------------------------------------------------------------------------
+# --- Runs, decisions and approvals ----------------------------------------------------------------------------
 def _from_database(seen: Seen) -> Iterator[Metric]:
     runs, approvals = Run.objects.all(), Approval.objects.filter(status=ApprovalStatus.PENDING)
     is_open, is_recent = runs.filter(status__in=OPEN_STATUSES), runs.filter(created_at__gte=timezone.now() - RECENT)
     yield _counted(seen, "atom_runs_open", "Runs that have not ended, by status.", is_open, "status")
     yield _counted(seen, "atom_runs_last_hour", "Runs begun in the last hour, by status.", is_recent, "status")
+    decided = Decision.objects.filter(created_at__gte=timezone.now() - RECENT)
+    says = "Actions judged in the last hour, by verdict; `error` could not be judged, which is no `deny`."
+    by_verdict = decided.annotate(verdict=Case(When(is_error=True, then=Value("error")), default=F("decision")))
+    yield _counted(seen, "atom_decisions_last_hour", says, by_verdict, "verdict")
     yield _counted(seen, "atom_approvals_pending", "Approvals that wait for a person.", approvals)
 
 
-def _counted(seen: Seen, name: str, says: str, rows: "QuerySet[Run] | QuerySet[Approval]", *by: str) -> Metric:
+def _counted(seen: Seen, name: str, says: str, rows: QuerySet[Any], *by: str) -> Metric:
     gauge = GaugeMetricFamily(name, says, labels=[*seen.labels, *by])
     counted = (
         rows.filter(workspace_id__in=list(seen.names)).order_by().values_list("workspace_id", *by).annotate(Count("id"))

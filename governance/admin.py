@@ -40,7 +40,9 @@ STATUS_COLOURS = {
     ApprovalStatus.REJECTED.value: "danger",
     ApprovalStatus.FAILED.value: "danger",
 }
-DECISION_COLOURS = {"allow": "success", "watch": "info", "ask": "warning", "deny": "danger"}
+# What could not be judged is denied, but nobody refused it.
+NOT_JUDGED = "not judged"
+DECISION_COLOURS = {"allow": "success", "watch": "info", "ask": "warning", "deny": "danger", NOT_JUDGED: ""}
 
 
 def _text(value: Any) -> str:
@@ -262,7 +264,7 @@ class DecisionAdmin(WorkspaceAdmin):
 
     @display(description="Decision", ordering="decision", label=DECISION_COLOURS)  # type: ignore[untyped-decorator]  # unfold is not typed
     def verdict(self, decision: Decision) -> str:
-        return decision.decision
+        return NOT_JUDGED if decision.is_error else decision.decision
 
     @admin.display(description="Arguments")
     def arguments_readable(self, decision: Decision) -> str:
