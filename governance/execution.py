@@ -15,7 +15,7 @@ from agents.tools.http import HTTPTool, ToolFailed, run_tool
 from atom.ground import audit
 from atom.ground.errors import AtomError
 from governance.approvals.inbox import announce
-from governance.judging import binding_digest, denied_today
+from governance.judging import denied_today, is_as_bound
 from governance.models import CLOSED_STATUSES, Approval, ApprovalStatus, Decision, Outcome, Oversight
 from governance.signals import approval_closed
 from governance.telling import tell_run, tell_waiting
@@ -81,13 +81,7 @@ def _tool_to_run(approval: Approval) -> HTTPTool:
     forbidden = denied_today(approval)
     if forbidden:
         raise CannotRun(f"It may not happen any more. {forbidden}")
-    bound = binding_digest(
-        agent_id=approval.agent_id,
-        action=approval.action,
-        arguments=approval.arguments,
-        policy_version=approval.decision.policy_version,
-    )
-    if bound != approval.digest:
+    if not is_as_bound(approval):
         raise CannotRun("The stored arguments are not the ones that were approved.")
     return _declared_tool(approval.agent, approval)
 

@@ -40,6 +40,17 @@ def binding_digest(*, agent_id: UUID, action: str, arguments: dict[str, Any], po
     return digest({"agent": str(agent_id), "action": action, "arguments": arguments, "policy_version": policy_version})
 
 
+def is_as_bound(approval: Approval) -> bool:
+    """Whether the stored arguments are the ones that people were shown."""
+    bound = binding_digest(
+        agent_id=approval.agent_id,
+        action=approval.action,
+        arguments=approval.arguments,
+        policy_version=approval.decision.policy_version,
+    )
+    return bound == approval.digest
+
+
 @transaction.atomic
 def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> gate.Verdict:
     """The verdict on `action`, stored with its inputs; ASK comes with a pending approval.

@@ -16,7 +16,7 @@ from atom.ground.principal import Principal
 from governance.approvals.inbox import announce
 from governance.approvals.rights import require_decider
 from governance.execution import finish
-from governance.judging import denied_today, judge_again
+from governance.judging import denied_today, is_as_bound, judge_again
 from governance.matrix import Ruling
 from governance.models import Approval, ApprovalStatus, ApprovalVote, Decision, Outcome
 from governance.oversight import oversight_of
@@ -191,6 +191,8 @@ def take(approval_id: UUID) -> gate.Answer:
             return gate.Answer("refused", {}, f"The agent {approval.agent.slug} is {approval.agent.status}.")
         if oversight_of(approval.workspace_id).is_stopped:
             return gate.Answer("refused", {}, "All agents of this workspace are stopped.")
+        if not is_as_bound(approval):
+            return gate.Answer("refused", {}, "The stored arguments are not the ones that were approved.")
         if forbidden := denied_today(approval):
             return gate.Answer("refused", {}, f"It may not happen any more. {forbidden}")
         if finish(approval, status=ApprovalStatus.EXECUTED, by=f"agent/{approval.agent.slug}"):
