@@ -125,6 +125,21 @@ def rows(alice: Principal, bob: Principal, workspace: Workspace, make_agent: Cal
     document = {"version": 1, "rules": [{"name": "zebra", "actions": ["stripe"], "decision": "deny"}]}
     policy = save_policy(principal=alice, name="zebra", document=document).policy
     learned = learning_rows(agent, decision, approval)
-    found: list[Any] = [agent, session, run, token, decision, approval, policy, entry, member, workspace, said, key, price, alias]
+    found: list[Any] = [
+        agent,
+        session,
+        run,
+        token,
+        decision,
+        approval,
+        policy,
+        entry,
+        member,
+        workspace,
+        said,
+        key,
+        price,
+        alias,
+    ]
     found += learned
     return {row._meta.label_lower: row for row in found if row is not None}

@@ -308,7 +308,13 @@ async def test_every_step_over_rest_is_evidence_and_in_the_audit_trail(
 
 @pytest.mark.parametrize("verb", ["pause", "terminate"])
 async def test_of_two_operators_at_once_one_leaves_evidence(
-    chat: Open, rest: Rest, helper: Agent, alice: Principal, bob: Principal, openai_simulator: OpenAISimulator, verb: str
+    chat: Open,
+    rest: Rest,
+    helper: Agent,
+    alice: Principal,
+    bob: Principal,
+    openai_simulator: OpenAISimulator,
+    verb: str,
 ) -> None:
     say(openai_simulator, " ".join(["word"] * 400))
     async with chat() as talk, await in_db(rest, alice) as hers, await in_db(rest, bob) as his:
