@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 from uuid import UUID
 
 from django.conf import settings
@@ -14,7 +15,8 @@ from agents.runs.events import ApprovalNeeded, Corrected, Recorded, RunEnded, Te
 from agents.runs.runner import Runner
 from agents.runs.start import Attached
 from agents.runs.streams import follow
-from atom.ground.errors import AtomError, BadRequest
+from atom.ground.errors import AtomError, BadRequest, MissingUserMessage
+from llm.messages import Part, Request
 
 
 class RunStopped(AtomError):
@@ -25,11 +27,23 @@ class RunStopped(AtomError):
     status = 409
 
 
+def last_user_parts(request: Request) -> tuple[Part, ...]:
+    """What the person said last, which is what the run keeps."""
+    said = (message.parts for message in reversed(request.messages) if message.role == "user")
+    if (found := next(said, None)) is None:
+        raise MissingUserMessage("At least one message must be the user's.", param="messages")
+    return found
+
+
 def failure_of(runner: Runner | Attached, ended: RunEnded) -> AtomError | None:
     """What a run that did not succeed is answered with; None for one that did."""
     if ended.status == RunStatus.SUCCEEDED:
         return None
     return runner.error or RunStopped(ended.error["message"] if ended.error else "")
+
+
+def pending_text(needed: ApprovalNeeded) -> str:
+    return f"approval_pending: {needed.name} waits for the approval {needed.approval_id}."
 
 
 def served_headers(runner: Runner | Attached) -> dict[str, str]:
@@ -51,6 +65,10 @@ def approval_asked_for(request: HttpRequest) -> UUID | None:
         return UUID(text.strip())
     except ValueError as exc:
         raise BadRequest("x-atom-approval is the id of an approval.", param="x-atom-approval") from exc
+
+
+# What a client of `/v1` is shown of a run, in this order: deltas and its own tool calls, then one end.
+Told: TypeAlias = TextDelta | ThinkingDelta | ToolCall | RunEnded
 
 
 @dataclass(slots=True)
@@ -104,6 +122,32 @@ class Opened:
     def parks_at(self, event: ApprovalNeeded) -> bool:
         """Whether the run leaves this process for the approval (tools that the client runs are held instead)."""
         return event.name in self.runner.own_tools
+
+    async def told(self) -> AsyncIterator[Told | None]:
+        """What the client is shown, to one end; None is silence, or a hold that begins.
+
+        A run that still waits for its approval after the time of a hold ends here in a text with the approval's id.
+        """
+        wait_until: float | None = None
+        async for recorded in self.events():
+            match recorded.event if recorded else None:
+                case ApprovalNeeded() as needed:
+                    yield None
+                    if self.parks_at(needed):
+                        wait_until, pending = time.monotonic() + settings.ATOM_APPROVAL_HOLD, needed
+                case TextDelta() | ThinkingDelta() | ToolCall() as shown:
+                    yield shown
+                case RunEnded() as ended:
+                    yield ended
+                    return
+                case None:
+                    yield None
+                case _:
+                    pass
+            if wait_until is not None and time.monotonic() >= wait_until:
+                yield TextDelta(pending_text(pending))
+                yield RunEnded(status=RunStatus.SUCCEEDED)
+                return
 
     async def whole(self, *, hold: bool) -> Whole:
         """Read on to the end; `hold` says whether to wait a while for a parked run's approval."""

@@ -27,6 +27,8 @@ HOT_PREFIXES = ("/v1/", "/message", "/messages", "/status", "/events", "/agent/"
 HOT_PATHS = re.compile(r"/(healthz|readyz|health|metrics|api/agents/[^/]+/chat/|api/runs/[^/]+/events/)")
 # What proxies add besides `X-Forwarded-…`.
 PROXY_HEADERS = (b"forwarded", b"via", b"x-real-ip")
+# Here errors have Anthropic's shape.
+ANTHROPIC_PREFIX = "/v1/messages"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -86,7 +88,7 @@ class BodyLimit:
         limit: int = settings.MAX_BODY_BYTES
         declared = header(scope, b"content-length") or b"0"
         if declared.isdigit() and int(declared) > limit:
-            return await self._refuse(send)
+            return await self._refuse(scope, send)
         seen = 0
         is_answered = False
 
@@ -97,7 +99,7 @@ class BodyLimit:
                 seen += len(message.get("body", b""))
                 if seen > limit and not is_answered:
                     is_answered = True
-                    await self._refuse(send)
+                    await self._refuse(scope, send)
                     return {"type": "http.disconnect"}
             return message
 
@@ -107,9 +109,12 @@ class BodyLimit:
 
         return await self.app(scope, count, send_once)
 
-    async def _refuse(self, send: Send) -> None:
+    async def _refuse(self, scope: ASGIScope, send: Send) -> None:
         error = TooLarge(f"The body is larger than {settings.MAX_BODY_BYTES} bytes.")
-        body = orjson.dumps(error.body())
+        said = error.body()
+        if scope["path"].startswith(ANTHROPIC_PREFIX):
+            said = {"type": "error", "error": {"type": "request_too_large", "message": error.message}}
+        body = orjson.dumps(said)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         # The rest of the body is not read: the connection ends with the answer.
         headers.append((b"connection", b"close"))

@@ -90,11 +90,6 @@ def _thinking(body: dict[str, Any]) -> Thinking | None:
     return None if budget is None else Thinking(budget_tokens=budget, family=FAMILY)
 
 
-def last_user_parts(request: Request) -> tuple[Part, ...]:
-    """What the person said last, which is what the run keeps."""
-    return next(message.parts for message in reversed(request.messages) if message.role == "user")
-
-
 def _message(message: dict[str, Any], place: str) -> Message:
     content = message.get("content")
     match message.get("role"):

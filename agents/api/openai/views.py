@@ -11,8 +11,20 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
 from agents import queries
-from agents.api.answers import Opened, Whole, approval_asked_for, failure_of, served_headers
-from agents.api.openai.serializers import ChatCompletion, last_user_parts, request_of
+from agents.api.answers import (
+    Opened,
+    Whole,
+    approval_asked_for,
+    failure_of,
+    last_user_parts,
+    pending_text,
+    served_headers,
+)
+from agents.api.anthropic.errors import refuse as anthropic_refusal
+from agents.api.anthropic.models import is_asked_by_anthropic
+from agents.api.anthropic.models import list_json as anthropic_list_json
+from agents.api.anthropic.models import model_json as anthropic_model_json
+from agents.api.openai.serializers import ChatCompletion, request_of
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall
 from agents.runs.start import ask_again, start_run
@@ -29,10 +41,6 @@ from llm.thinking import split
 log = structlog.get_logger(__name__)
 
 DONE = b"data: [DONE]\n\n"
-
-
-def pending_text(needed: ApprovalNeeded) -> str:
-    return f"approval_pending: {needed.name} waits for the approval {needed.approval_id}."
 
 
 def usage_of(ended: RunEnded | None) -> dict[str, int]:
@@ -189,15 +197,21 @@ def _served(principal: Principal) -> list[ServedModel]:
 @door("GET", scope="chat")
 async def models(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     served = await in_db(_served, principal)
+    if is_asked_by_anthropic(request):
+        return JsonResponse(anthropic_list_json(served))
     return JsonResponse({"object": "list", "data": [_model_json(model) for model in served]})
 
 
 @door("GET", scope="chat")
 async def model(request: HttpRequest, principal: Principal, model_id: str) -> HttpResponseBase:
+    is_anthropic = is_asked_by_anthropic(request)
     for found in await in_db(_served, principal):
         if found.id == model_id:
-            return JsonResponse(_model_json(found))
-    raise ModelNotFound(f"There is no model '{model_id}'.", param="model")
+            return JsonResponse(anthropic_model_json(found) if is_anthropic else _model_json(found))
+    missing = ModelNotFound(f"There is no model '{model_id}'.", param="model")
+    if is_anthropic:
+        return anthropic_refusal(missing)
+    raise missing
 
 
 @door("GET", scope=("metrics", "chat"))

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import structlog
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.serializers import BaseSerializer
 
@@ -22,11 +22,14 @@ View = Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponseBas
 
 
 def door(
-    method: str, *, scope: str | tuple[str, ...]
+    method: str,
+    *,
+    scope: str | tuple[str, ...],
+    refuse: Callable[[AtomError], HttpResponse] = error_response,
 ) -> Callable[[Callable[Concatenate[HttpRequest, Principal, P], Awaitable[HttpResponseBase]]], View[P]]:
     """Wrap an async view: it gets the principal, and whatever it raises becomes an answer.
 
-    Of several scopes any one will do.
+    Of several scopes any one will do. `refuse` writes an error in the shape of its surface.
 
     These views run without Django's middleware, so they take tokens only, never a cookie.
     """
@@ -47,7 +50,7 @@ def door(
                 error = as_atom_error(exc)
                 if type(error) is AtomError:
                     log.exception("request_failed", path=request.path)
-                return error_response(error)
+                return refuse(error)
 
         opened.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks a view; tokens need no CSRF check
         return cast(View[P], opened)

@@ -1,0 +1,95 @@
+"""`/v1/messages` and `/v1/messages/count_tokens`: the Anthropic wire, governed, in front of any model."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import structlog
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+
+from agents import queries
+from agents.api.answers import Opened, failure_of, last_user_parts, served_headers
+from agents.api.anthropic.errors import error_json, refuse
+from agents.api.anthropic.serializers import FAMILY, CountTokens, CreateMessage, request_of
+from agents.api.anthropic.writing import PING, Writer, frame
+from agents.api.sse import sse_response
+from agents.runs.events import RunEnded
+from agents.runs.start import start_run
+from atom.ground.api.doors import door, validated
+from atom.ground.api.parsing import parse_object
+from atom.ground.database import in_db
+from atom.ground.errors import AtomError
+from atom.ground.models import Scope
+from atom.ground.principal import Principal
+from llm.context import tokens_of, tokens_of_tools
+from llm.thinking import split
+
+log = structlog.get_logger(__name__)
+
+
+@door("POST", scope=Scope.CHAT, refuse=refuse)
+async def messages(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+    data = validated(CreateMessage(data=parse_object(request.body)))
+    asked = request_of(data)
+    agent = await in_db(queries.agent_for_model, principal, asked.model)
+    runner = await start_run(
+        principal=principal, agent=agent, request=asked, parts=last_user_parts(asked), door="anthropic"
+    )
+    answer = Answer(Opened(runner), data)
+    try:
+        return await answer.response()
+    except AtomError as exc:
+        refused = refuse(exc)
+        for name, value in answer.headers().items():
+            refused[name] = value
+        return refused
+
+
+@door("POST", scope=Scope.CHAT, refuse=refuse)
+async def count_tokens(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+    """About how many tokens the conversation has: nobody is called, so no tokenizer but our own guess is asked."""
+    asked = request_of(validated(CountTokens(data=parse_object(request.body))))
+    await in_db(queries.agent_for_model, principal, asked.model)
+    return JsonResponse({"input_tokens": tokens_of(asked.messages) + tokens_of_tools(asked)})
+
+
+class Answer:
+    """One answer in Anthropic's shape, whole or event by event."""
+
+    def __init__(self, opened: Opened, data: dict[str, Any]) -> None:
+        self.opened = opened
+        self.is_stream: bool = data["stream"]
+        self.writer = Writer(f"msg_{opened.runner.run_id.hex}", data["model"])
+        self.warning = split(data["model"], family=FAMILY).warning
+
+    def headers(self) -> dict[str, str]:
+        warned = {"x-atom-warning": self.warning} if self.warning else {}
+        return {
+            **served_headers(self.opened.runner),
+            "request-id": f"req_{self.opened.runner.run_id.hex}",
+            **warned,
+        }
+
+    async def response(self) -> HttpResponseBase:
+        await self.opened.begin()
+        return sse_response(self.frames(), self.headers()) if self.is_stream else await self.whole()
+
+    async def whole(self) -> HttpResponse:
+        async for event in self.opened.told():
+            if isinstance(event, RunEnded) and (error := failure_of(self.opened.runner, event)):
+                raise error
+            if event is not None:
+                self.writer.tell(event)
+        return JsonResponse(self.writer.message(), headers=self.headers())
+
+    async def frames(self) -> AsyncIterator[bytes]:
+        """The official client raises on an `error` event, and takes nothing else for a failure."""
+        yield self.writer.begin()
+        async for event in self.opened.told():
+            if event is None:
+                yield PING
+            elif isinstance(event, RunEnded) and (error := failure_of(self.opened.runner, event)):
+                log.warning("stream_incomplete", run_id=str(self.opened.runner.run_id), code=error.code)
+                yield frame("error", **{name: value for name, value in error_json(error).items() if name != "type"})
+            else:
+                yield self.writer.tell(event)
