@@ -260,3 +260,29 @@ class RunEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.seq} {self.type}"
+
+
+class StoredResponse(models.Model):
+    """An answer on OpenAI's responses wire that its client may come back to, or go on from.
+
+    Its id is its run's; one that only opened a conversation has no run. What was answered stands with the run.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE)
+    run = models.OneToOneField(Run, null=True, on_delete=models.CASCADE, related_name="response")
+    # Not a foreign key: when the earlier response is deleted, what came after must not look like a beginning.
+    previous_id = models.UUIDField(null=True, editable=False)
+    # The first response of the conversation, so that all of it is read at once.
+    root_id = models.UUIDField(editable=False)
+    # What of the request the response repeats, and the items of this turn's input.
+    request = models.JSONField(default=dict)
+    input = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["workspace", "root_id"])]
+
+    def __str__(self) -> str:
+        return f"resp_{self.id.hex}"

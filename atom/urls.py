@@ -37,6 +37,7 @@ urlpatterns = [
     path("api/", include("agents.api.urls")),
     path("v1/", include("agents.api.openai.urls")),
     path("v1/", include("agents.api.anthropic.urls")),
+    path("v1/", include("agents.api.responses.urls")),
     path("api/", include("feedback.api.urls")),
     path("api/", include("governance.api.urls")),
 ]

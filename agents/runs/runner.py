@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -409,6 +409,8 @@ class Runner:
             code = self._stop_code or str(status)
             error = {"message": f"The run ended early: {self._stop_reason or status}.", "code": code}
             error["type"] = "run_ended"
+        # Why the model stopped stands in no column.
+        self._kept.append((self.log.seq + 1, NAMES[RunEnded], {"finish_reason": self._finish_reason}))
         outcome = self._outcome(status, error)
         answer: list[Part] = [Text("".join(self._text))] if self._text else []
         message_id: str | None = None
@@ -432,7 +434,7 @@ class Runner:
             error=error,
             message_id=message_id,
             finish_reason=self._finish_reason,
-            usage={"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens},
+            usage=asdict(usage),
             cost_usd=None if served.cost is None else exact(served.cost),
             provider=served.provider,
             model=served.model,

@@ -1,13 +1,13 @@
 """Beginning, going on with, and stopping runs: what doors and upper rooms call."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import UUID
 
 from agents import bindings, gate, queries
 from agents.fields import exact
-from agents.models import Agent, AgentStatus, Message, Run, RunStatus, Session
+from agents.models import Agent, AgentStatus, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
 from agents.runs import records
 from agents.runs.attempts import Served
@@ -272,11 +272,15 @@ def _served(run: Run) -> Served:
 
 def history_of(session: Session) -> list[ModelMessage]:
     """The session's messages as a model takes them: every tool call followed by a result."""
+    return all_answered(message_from(row.role, row.parts) for row in queries.messages_of(session))
+
+
+def all_answered(messages: Iterable[ModelMessage]) -> list[ModelMessage]:
+    """The conversation with a result for every tool call, as models demand it."""
     found: list[ModelMessage] = []
     open_calls: dict[str, None] = {}
-    for row in queries.messages_of(session):
-        message = message_from(row.role, row.parts)
-        if row.role != Message.Role.TOOL:
+    for message in messages:
+        if message.role != "tool":
             found.extend(_not_run(open_calls))
         for part in message.parts:
             if isinstance(part, ToolCall):

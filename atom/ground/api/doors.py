@@ -58,6 +58,17 @@ def door(
     return wrap
 
 
+def by_method(**views: View[P]) -> View[P]:
+    """One address with a door for each method; any other method is the first door's to refuse."""
+
+    async def opened(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        view = views.get(request.method or "") or next(iter(views.values()))
+        return await view(request, *args, **kwargs)
+
+    opened.csrf_exempt = True  # type: ignore[attr-defined]  # as above
+    return cast(View[P], opened)
+
+
 def validated(serializer: S) -> dict[str, Any]:
     """The serializer's data, or its complaint as a BadRequest."""
     serializer.is_valid(raise_exception=True)
