@@ -2,6 +2,10 @@
 
 from django.urls import path
 
+from agents.api.responses.socket import ResponsesSocket
 from agents.consumers import ChatConsumer
 
-websocket_urlpatterns = [path("ws/chat/", ChatConsumer.as_asgi())]
+websocket_urlpatterns = [
+    path("ws/chat/", ChatConsumer.as_asgi()),
+    path("v1/responses", ResponsesSocket.as_asgi()),
+]

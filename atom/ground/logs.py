@@ -46,6 +46,16 @@ class OnlyTracebacks(logging.Filter):
         return record.exc_info is not None
 
 
+class PeersFault(logging.Filter):
+    """A socket's text that is no UTF-8 is its client's doing: the close code says so, a traceback says nothing."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+            record.exc_info, record.exc_text = None, None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+
 def logging_config(*, json: bool, level: str) -> dict[str, Any]:
     """The `LOGGING` dictionary: one line per event on standard error, JSON or for a person's eyes."""
     before: list[Any] = [
@@ -77,7 +87,7 @@ def logging_config(*, json: bool, level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"only_tracebacks": {"()": OnlyTracebacks}},
+        "filters": {"only_tracebacks": {"()": OnlyTracebacks}, "peers_fault": {"()": PeersFault}},
         "formatters": {
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
@@ -90,6 +100,7 @@ def logging_config(*, json: bool, level: str) -> dict[str, Any]:
         "loggers": {
             # The request line of every call is the reverse proxy's work; ours would only repeat it.
             "uvicorn.access": {"level": "WARNING"},
+            "uvicorn.error": {"filters": ["peers_fault"]},
             "httpx": {"level": "WARNING"},
             "daphne": {"level": "WARNING"},
             "django.request": {"level": "ERROR", "filters": ["only_tracebacks"]},

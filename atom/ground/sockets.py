@@ -15,9 +15,10 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from atom.ground import tokens
 from atom.ground.api.authentication import principal_of_token
+from atom.ground.api.errors import as_atom_error
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
-from atom.ground.errors import AtomError, BadRequest, Forbidden, NotAuthenticated
+from atom.ground.errors import AtomError, BadRequest, Forbidden, NotAuthenticated, TooLarge
 from atom.ground.principal import Principal
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,9 @@ log = structlog.get_logger(__name__)
 PROTOCOL = "atom.v1"
 CLOSE_UNAUTHENTICATED = 4401
 CLOSE_FORBIDDEN = 4403
+CLOSE_TOO_LARGE = 1009
+# Where nobody needs more; `most_bytes` says otherwise.
+FRAME_BYTES = 1024 * 1024
 RECHECK_S = 1.0
 
 
@@ -63,10 +67,10 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
         try:
             principal = await principal_of_scope(self.scope)
             self.check(principal)
-        except NotAuthenticated:
-            await self.close(CLOSE_UNAUTHENTICATED)
-        except Forbidden:
-            await self.close(CLOSE_FORBIDDEN)
+        except NotAuthenticated as exc:
+            await self.refuse(exc, CLOSE_UNAUTHENTICATED)
+        except Forbidden as exc:
+            await self.refuse(exc, CLOSE_FORBIDDEN)
         else:
             self.principal = principal
             self._recheck = asyncio.create_task(self._stay_welcome())
@@ -75,6 +79,15 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
     def check(self, principal: Principal) -> None:
         """Raise Forbidden for somebody whom this socket is not for."""
         principal.require(self.needs_scope)
+
+    @property
+    def most_bytes(self) -> int:
+        """How large a frame may be."""
+        return FRAME_BYTES
+
+    async def refuse(self, error: AtomError, code: int) -> None:
+        """Close for this reason; a surface that tells its clients every failure says it first."""
+        await self.close(code)
 
     async def opened(self) -> None:
         """The socket is authenticated."""
@@ -88,14 +101,17 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if getattr(self, "principal", None) is None:
             return
+        raw = (bytes_data if text_data is None else text_data.encode("utf-8", "surrogatepass")) or b""
+        if len(raw) > self.most_bytes:
+            await self.refuse(TooLarge(f"The frame is larger than {self.most_bytes} bytes."), CLOSE_TOO_LARGE)
+            return
         try:
-            raw = bytes_data if text_data is None else text_data.encode("utf-8", "surrogatepass")
-            await self.receive_json(parse_object(raw or b""))
-        except AtomError as exc:
-            await self.send_error(exc)
-        except Exception:
-            log.exception("frame_failed", path=self.scope.get("path"))
-            await self.send_error(AtomError())
+            await self.receive_json(parse_object(raw))
+        except Exception as exc:
+            error = as_atom_error(exc)
+            if type(error) is AtomError:
+                log.exception("frame_failed", path=self.scope.get("path"))
+            await self.send_error(error)
 
     async def send_error(self, error: AtomError) -> None:
         await self.send_json({"type": "error", **error.body()})
@@ -110,11 +126,11 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
             try:
                 principal = await principal_of_scope(self.scope)
                 self.check(principal)
-            except NotAuthenticated:
-                await self.close(CLOSE_UNAUTHENTICATED)
+            except NotAuthenticated as exc:
+                await self.refuse(exc, CLOSE_UNAUTHENTICATED)
                 return
-            except Forbidden:
-                await self.close(CLOSE_FORBIDDEN)
+            except Forbidden as exc:
+                await self.refuse(exc, CLOSE_FORBIDDEN)
                 return
             except Exception:
                 # The database being away for a moment ends nobody's stream.

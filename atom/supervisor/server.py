@@ -12,7 +12,6 @@ from atom.ground.draining import do_first_things, start_draining
 
 # `/readyz` says 503 this long while the port still answers.
 LOOK_AWAY_S = 2.0
-SOCKET_FRAME_BYTES = 1024 * 1024
 SOCKET_PING_S = 20.0
 
 
@@ -50,7 +49,8 @@ def serve(listening: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         ws="websockets-sansio",
-        ws_max_size=SOCKET_FRAME_BYTES,
+        # Each socket has its own, smaller limit.
+        ws_max_size=settings.MAX_BODY_BYTES,
         ws_ping_interval=SOCKET_PING_S,
         ws_ping_timeout=SOCKET_PING_S,
         timeout_keep_alive=75,

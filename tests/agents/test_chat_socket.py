@@ -229,3 +229,20 @@ def test_the_events_of_a_run_resume_over_sse(http: httpx.Client, make_agent: Mak
     assert rest == whole[whole.index("id: 2\n") :]
     for bad in ("-1", "x", "99999"):
         assert http.get(f"/api/runs/{run_id}/events/?after={bad}").status_code == 400
+
+
+@pytest.mark.parametrize("frame", [{"type": "message.create"}, {"type": "run.resume", "run_id": "x"}])
+async def test_a_frame_with_a_bad_field_is_told_what_is_wrong(socket: Connect, frame: dict[str, Any]) -> None:
+    async with socket() as opened:
+        await send(opened, **frame)
+        error = (await until(opened, "error"))[-1]["error"]
+    assert (error["code"], error["param"] is not None) == ("invalid_request", True)
+
+
+async def test_a_frame_that_is_too_large_closes_with_1009(socket: Connect) -> None:
+    async with socket() as opened:
+        await send(opened, type="message.create", agent="helper", content="x" * 1_100_000)
+        with pytest.raises(ConnectionClosed) as caught:
+            await opened.recv()
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1009
