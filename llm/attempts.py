@@ -26,7 +26,7 @@ from llm.redaction import Redactor
 from llm.routing import Candidate
 from llm.spending import Hold
 from llm.standing import circuit_of
-from llm.wires import WHOLE, WIRES
+from llm.wires import WHOLE, WIRES, Wire
 
 log = structlog.get_logger(__name__)
 
@@ -70,11 +70,13 @@ def probe_s(limits: Deadlines) -> float:
     return limits.connect_s + max(limits.first_byte_s, limits.chunk_s) + RENEW_EVERY_S
 
 
-async def ask(turn: "Turn", request: Request, *, left_s: float, tried: list[Attempt]) -> AsyncGenerator[Event, None]:
+async def ask(
+    turn: "Turn", request: Request, *, left_s: float, tried: list[Attempt], wire: Wire | None = None
+) -> AsyncGenerator[Event, None]:
     """The answer of the turn's candidate within `left_s` seconds; how it ended is added to `tried`."""
     endpoint = turn.candidate.endpoint
     endpoint = replace(endpoint, deadlines=replace(endpoint.deadlines, total_s=left_s), heard=turn.heard)
-    wire = (WIRES if turn.streamed else WHOLE)[turn.candidate.wire]
+    wire = wire or (WIRES if turn.streamed else WHOLE)[turn.candidate.wire]
     request = replace(request, model=turn.candidate.model)
     redactor = Redactor(endpoint.secret)
     try:

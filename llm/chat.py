@@ -25,6 +25,7 @@ from llm.routing import Allowed, Candidate, StandingOf
 from llm.spending import Hold, Purse
 from llm.standing import circuit_of, standings_of
 from llm.sticky import ServedBy
+from llm.wires import Wire
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Call:
     candidate's turn ended, also of those that were passed over. `purse` is asked before each call that costs money.
     `prefer` is who served the conversation before: whom `auto` asks first, with the same key, while that is healthy
     and up to the task; `served` is who serves now.
+    `wire` is spoken instead of the candidate's own.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Call:
         allowed: Allowed = None,
         purse: Purse | None = None,
         prefer: ServedBy | None = None,
+        wire: Wire | None = None,
     ) -> None:
         self.provider = ""
         self.model = ""
@@ -64,6 +67,7 @@ class Call:
         self._workspace_id = workspace_id
         self._request = request
         self._purse = purse
+        self._wire = wire
         self._models = tuple(models) or (request.model,)
         self._allowed = allowed
         self._order: list[Candidate] = []
@@ -203,7 +207,7 @@ class Call:
             candidate, permit, hold, self._workspace_id, streamed=streamed, was_resting=candidate in self._resting
         )
         try:
-            async with aclosing(ask(turn, request, left_s=self._left_s(), tried=self.tried)) as answer:
+            async with aclosing(ask(turn, request, left_s=self._left_s(), tried=self.tried, wire=self._wire)) as answer:
                 async for event in answer:
                     yield event
         except LLMError as exc:

@@ -207,6 +207,7 @@ class Runner:
             allowed=turn.allowed,
             purse=gate.Purse(turn.spender),
             prefer=await self._used_to(),
+            wire=turn.wire,
         )
         self._call = call
         calls: list[ModelToolCall] = []

@@ -24,6 +24,7 @@ from llm.events import Usage
 from llm.messages import Message as ModelMessage
 from llm.messages import Part, Request, Text, Tool, ToolCall, ToolResult
 from llm.thinking import split
+from llm.wires import Wire
 
 # What an agent without a list of models, asked for none, is served by.
 ANY_MODEL = "auto"
@@ -41,10 +42,12 @@ async def start_run(
     session: Session | None = None,
     is_background: bool = False,
     held: gate.Held | None = None,
+    wire: Wire | None = None,
 ) -> Runner:
     """Judge the turn, open its run, and start it in this process.
 
-    `held`: the run gives the client a call that waited for people, and asks no model. `parts` is the user's message
+    `held`: the run gives the client a call that waited for people, and asks no model. `wire`: it asks for something
+    else than words, see `Turn`. `parts` is the user's message
     as it is kept; `request` all that the model is sent, without the agent's own prompt and tools. Raises AgentPaused,
     BlockedByPolicy, SessionBusy.
     """
@@ -64,7 +67,7 @@ async def start_run(
         allowed_models=principal.models,
     )
     turn = _turn(run, agent, _as_agent(agent, request), is_background=is_background)
-    return await _launch(replace(turn, held=held), RunLog(run.id))
+    return await _launch(replace(turn, held=held, wire=wire), RunLog(run.id))
 
 
 @dataclass(slots=True)

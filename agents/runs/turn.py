@@ -8,6 +8,7 @@ from agents.runs.attempts import Served
 from agents.tools.http import HTTPTool
 from atom.ground.errors import AtomError
 from llm.messages import Message, Request, ToolResult
+from llm.wires import Wire
 
 
 class TooManyRounds(AtomError):
@@ -39,6 +40,8 @@ class Turn:
     session_id: UUID | None = None
     # Not a new question to the model, but the answer to a call of an earlier one that waited for people.
     held: gate.Held | None = None
+    # How the provider is asked, where it is not for an answer in words.
+    wire: Wire | None = None
 
     @property
     def spender(self) -> gate.Spender:

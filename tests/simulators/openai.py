@@ -3,12 +3,14 @@
 Stands alone for the bench: `python -m tests.simulators.openai --port 9000`.
 """
 
+import base64
+import struct
 from typing import Any
 
 from aiohttp import web
 
 from tests.simulators.scripts import Script, ScriptedCall, Seen
-from tests.simulators.server import Simulator, counts_of, halves, main, sse
+from tests.simulators.server import Simulator, counts_of, halves, main, seen, sse
 
 CREATED = 1_700_000_000
 
@@ -20,11 +22,27 @@ class OpenAISimulator(Simulator):
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         router.add_post("/v1/chat/completions", self.answer)
+        router.add_post("/v1/embeddings", self._embed)
         router.add_get("/v1/models", self._models)
 
     async def _models(self, request: web.Request) -> web.Response:
         row = {"id": "gpt-4o-mini", "object": "model", "created": CREATED, "owned_by": "simulator"}
         return web.json_response({"object": "list", "data": [row]})
+
+    async def _embed(self, request: web.Request) -> web.StreamResponse:
+        """What the next script says, or for each text a vector of its length in two numbers."""
+        if self.has_script:
+            return await self.answer(request)
+        asked = await seen(request)
+        self.requests.append(asked)
+        given = asked.json["input"]
+        texts = [given] if isinstance(given, str) else given
+        rows = [
+            {"object": "embedding", "index": place, "embedding": embedding_of(text, asked.json)}
+            for place, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": 5 * len(rows), "total_tokens": 5 * len(rows)}
+        return web.json_response({"object": "list", "data": rows, "model": asked.json["model"], "usage": usage})
 
     def is_streamed(self, asked: Seen) -> bool:
         return bool(asked.json.get("stream"))
@@ -83,6 +101,14 @@ class OpenAISimulator(Simulator):
     def _base(self, asked: Seen, kind: str) -> dict[str, Any]:
         model = asked.json.get("model", "")
         return {"id": f"chatcmpl-sim-{self.next_id()}", "object": kind, "created": CREATED, "model": model}
+
+
+def embedding_of(text: Any, asked: dict[str, Any]) -> Any:
+    """Two numbers, in base64 where that is asked for, as the official client does."""
+    numbers = [float(len(text)), 0.5]
+    if asked.get("encoding_format") != "base64":
+        return numbers
+    return base64.b64encode(struct.pack("<2f", *numbers)).decode()
 
 
 def choice(delta: dict[str, Any], finish: str | None) -> dict[str, Any]:

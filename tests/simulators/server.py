@@ -93,6 +93,10 @@ class Simulator(ABC):
         return f"{self.tools_url}/{name}"
 
     # --- Scripts -----------------------------------------------------------------------------------------
+    @property
+    def has_script(self) -> bool:
+        return bool(self._scripts)
+
     def will(self, script: Script) -> Script:
         self._scripts.append(script)
         return script
