@@ -8,6 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
+from pydantic import SecretStr
 from pydantic_ai import Agent as PydanticAgent
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
@@ -109,7 +110,7 @@ def chat(server: str, alice: Principal, token_of: Callable[[Principal], str]) ->
     token = token_of(alice)
 
     def make(**given: Any) -> ChatOpenAI:
-        return ChatOpenAI(model=MODEL, base_url=f"{server}/v1", api_key=token, max_retries=0, **given)
+        return ChatOpenAI(model=MODEL, base_url=f"{server}/v1", api_key=SecretStr(token), max_retries=0, **given)
 
     return make
 

@@ -332,3 +332,49 @@ async def test_an_idle_socket_lives(socket: Connect) -> None:
         # Several rounds of looking whether the token still stands.
         await asyncio.sleep(3.5)
         assert (await ask(opened, input="hi"))["type"] == "response.completed"
+
+
+# --- Between HTTP and the websocket ---------------------------------------------------------------------------
+async def test_a_response_whose_socket_dropped_is_read_to_its_end_over_http(
+    socket: Connect,
+    server: str,
+    alice: Principal,
+    token_of: Callable[[Principal], str],
+    openai_simulator: OpenAISimulator,
+) -> None:
+    openai_simulator.will_say("one two three four five six", delay_s=0.05)
+    seen: list[dict[str, Any]] = []
+    async with socket() as opened:
+        await send(opened, input="hi")
+        async for raw in opened:
+            seen.append(json.loads(raw))
+            if seen[-1]["type"] == "response.output_text.delta":
+                break
+    async with openai.AsyncOpenAI(base_url=f"{server}/v1", api_key=await in_db(token_of, alice)) as client:
+        stream = await client.responses.retrieve(
+            seen[0]["response"]["id"], stream=True, starting_after=seen[-1]["sequence_number"]
+        )
+        rest = [event async for event in stream]
+    numbers = [event["sequence_number"] for event in seen] + [event.sequence_number for event in rest]
+    assert numbers == list(range(len(numbers)))
+    assert rest[-1].type == "response.completed"
+    assert rest[-1].response.output_text == "one two three four five six"
+
+
+async def test_a_conversation_moves_between_http_and_the_websocket(
+    socket: Connect,
+    server: str,
+    alice: Principal,
+    token_of: Callable[[Principal], str],
+    openai_simulator: OpenAISimulator,
+) -> None:
+    for text in ("first", "second", "third"):
+        openai_simulator.will_say(text)
+    async with (
+        openai.AsyncOpenAI(base_url=f"{server}/v1", api_key=await in_db(token_of, alice)) as client,
+        socket() as opened,
+    ):
+        one = await client.responses.create(model=MODEL, input="a")
+        two = await ask(opened, input="b", previous_response_id=one.id)
+        await client.responses.create(model=MODEL, input="c", previous_response_id=two["response"]["id"])
+    assert contents(openai_simulator) == ["a", "first", "b", "second", "c"]
