@@ -40,17 +40,20 @@ def keep_response(
     request: Mapping[str, Any],
     items: Sequence[Mapping[str, Any]],
 ) -> StoredResponse:
-    """Store a response that has begun, at the end of its conversation."""
+    """Store a response that has begun, at the end of its conversation; one that its client asks for again is there."""
     before = StoredResponse.objects.filter(workspace_id=workspace_id, pk=previous_id).first() if previous_id else None
-    return StoredResponse.objects.create(
+    found, _ = StoredResponse.objects.get_or_create(
         id=response_id,
         workspace_id=workspace_id,
-        run_id=run_id,
-        previous_id=previous_id,
-        root_id=before.root_id if before else response_id,
-        request=dict(request),
-        input=list(items),
+        defaults={
+            "run_id": run_id,
+            "previous_id": previous_id,
+            "root_id": before.root_id if before else response_id,
+            "request": dict(request),
+            "input": list(items),
+        },
     )
+    return found
 
 
 @transaction.atomic

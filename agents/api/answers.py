@@ -9,13 +9,16 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 
+from agents import queries
 from agents.api.sse import KEEP_ALIVE_S
 from agents.models import RunStatus
 from agents.runs.events import ApprovalNeeded, Corrected, Recorded, RunEnded, TextDelta, ThinkingDelta, ToolCall
 from agents.runs.runner import Runner
-from agents.runs.start import Attached
+from agents.runs.start import Attached, ask_again, start_run
 from agents.runs.streams import follow
+from atom.ground.database import in_db
 from atom.ground.errors import AtomError, BadRequest, MissingUserMessage
+from atom.ground.principal import Principal
 from llm.messages import Part, Request
 
 
@@ -65,6 +68,21 @@ def approval_asked_for(request: HttpRequest) -> UUID | None:
         return UUID(text.strip())
     except ValueError as exc:
         raise BadRequest("x-atom-approval is the id of an approval.", param="x-atom-approval") from exc
+
+
+async def started(
+    principal: Principal, asked: Request, *, door: str, approval_id: UUID | None = None, is_background: bool = False
+) -> Runner | Attached:
+    """The run that a request on `/v1` begins, or goes on with when it names the approval that it waited for."""
+    agent = await in_db(queries.agent_for_model, principal, asked.model)
+    parts = last_user_parts(asked)
+    if approval_id is not None:
+        return await ask_again(
+            principal=principal, agent=agent, request=asked, parts=parts, door=door, approval_id=approval_id
+        )
+    return await start_run(
+        principal=principal, agent=agent, request=asked, parts=parts, door=door, is_background=is_background
+    )
 
 
 # What a client of `/v1` is shown of a run, in this order: deltas and its own tool calls, then one end.

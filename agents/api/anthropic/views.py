@@ -8,13 +8,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
 from agents import queries
-from agents.api.answers import Opened, failure_of, last_user_parts, served_headers
+from agents.api.answers import Opened, approval_asked_for, failure_of, served_headers, started
 from agents.api.anthropic.errors import error_json, refuse
 from agents.api.anthropic.serializers import FAMILY, CountTokens, CreateMessage, request_of
 from agents.api.anthropic.writing import PING, Writer, frame
 from agents.api.sse import sse_response
 from agents.runs.events import RunEnded
-from agents.runs.start import start_run
 from atom.ground.api.doors import door, validated
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
@@ -31,10 +30,7 @@ log = structlog.get_logger(__name__)
 async def messages(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     data = validated(CreateMessage(data=parse_object(request.body)))
     asked = request_of(data)
-    agent = await in_db(queries.agent_for_model, principal, asked.model)
-    runner = await start_run(
-        principal=principal, agent=agent, request=asked, parts=last_user_parts(asked), door="anthropic"
-    )
+    runner = await started(principal, asked, door="anthropic", approval_id=approval_asked_for(request))
     answer = Answer(Opened(runner), data)
     try:
         return await answer.response()

@@ -16,9 +16,9 @@ from agents.api.answers import (
     Whole,
     approval_asked_for,
     failure_of,
-    last_user_parts,
     pending_text,
     served_headers,
+    started,
 )
 from agents.api.anthropic.errors import refuse as anthropic_refusal
 from agents.api.anthropic.models import is_asked_by_anthropic
@@ -27,7 +27,6 @@ from agents.api.anthropic.models import model_json as anthropic_model_json
 from agents.api.openai.serializers import ChatCompletion, request_of
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall
-from agents.runs.start import ask_again, start_run
 from atom.ground.api.doors import door, validated
 from atom.ground.api.errors import error_response
 from atom.ground.api.parsing import parse_object
@@ -62,11 +61,7 @@ async def chat_completions(request: HttpRequest, principal: Principal) -> HttpRe
     body = parse_object(request.body)
     data = validated(ChatCompletion(data=body))
     asked = request_of(data, body)
-    agent = await in_db(queries.agent_for_model, principal, asked.model)
-    parts = last_user_parts(asked)
-    approval_id = approval_asked_for(request)
-    given: Any = {"principal": principal, "agent": agent, "request": asked, "parts": parts, "door": "openai"}
-    runner = await (ask_again(**given, approval_id=approval_id) if approval_id else start_run(**given))
+    runner = await started(principal, asked, door="openai", approval_id=approval_asked_for(request))
     answer = Completion(Opened(runner), data)
     try:
         return await answer.response()

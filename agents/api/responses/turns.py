@@ -8,15 +8,15 @@ from uuid import UUID, uuid4
 from django.utils import timezone
 
 from agents import queries, responses
-from agents.api.answers import Opened, Told, last_user_parts
+from agents.api.answers import Opened, Told, started
 from agents.api.responses.serializers import FAMILY, items_of, messages_of, request_of, response_uuid
 from agents.api.responses.writing import Event, Writer, repeated
 from agents.models import StoredResponse
 from agents.responses import PreviousResponseNotFound
 from agents.runs.events import RunEnded, RunEvent, TextDelta, ThinkingDelta, ToolCall
-from agents.runs.start import start_run
 from agents.runs.streams import follow, recorded_events
 from atom.ground.database import in_db
+from atom.ground.draining import is_draining
 from atom.ground.errors import BadRequest
 from atom.ground.principal import Principal
 from llm.messages import Message
@@ -64,20 +64,16 @@ async def begin(
     door: str,
     previous_id: UUID | None,
     before: Sequence[dict[str, Any]] = (),
+    approval_id: UUID | None = None,
 ) -> Turn:
-    """Start the run. `before` are items of turns that were not stored, which the input goes on from."""
+    """Start the run, or go on with the one that waited for `approval_id`.
+
+    `before` are items of turns that were not stored, which the input goes on from.
+    """
     items = [*before, *items_of(data.get("input"))]
     history = await in_db(conversation, principal, previous_id) if previous_id else []
     asked = request_of(data, [*history, *messages_of(items)])
-    agent = await in_db(queries.agent_for_model, principal, asked.model)
-    runner = await start_run(
-        principal=principal,
-        agent=agent,
-        request=asked,
-        parts=last_user_parts(asked),
-        door=door,
-        is_background=data["background"],
-    )
+    runner = await started(principal, asked, door=door, approval_id=approval_id, is_background=data["background"])
     writer = await keep(principal, data, items, response_id=runner.run_id, run_id=runner.run_id, after=previous_id)
     return Turn(Opened(runner), writer, items, split(data["model"], family=FAMILY).warning)
 
@@ -182,6 +178,9 @@ async def _all_events(stored: StoredResponse) -> AsyncIterator[Event | None]:
         return
     async for recorded in follow(stored.run.id, idle_s=IDLE_S):
         if recorded is None:
+            if is_draining():
+                # A run that waits for people is waited for somewhere else: the cursor comes back.
+                return
             yield None
             continue
         for told in shown([recorded.event]):

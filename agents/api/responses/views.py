@@ -11,7 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
 from agents import responses
-from agents.api.answers import failure_of, served_headers
+from agents.api.answers import approval_asked_for, failure_of, served_headers
 from agents.api.responses.serializers import CreateResponse, response_uuid
 from agents.api.responses.turns import Turn, begin, check_cursor, previous_of, replay, resumed
 from agents.api.responses.writing import Event
@@ -44,7 +44,8 @@ class UpgradeRequired(BadRequest):
 @door("POST", scope=Scope.CHAT)
 async def create(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     data = validated(CreateResponse(data=parse_object(request.body)))
-    turn = await begin(principal, data, door="responses", previous_id=previous_of(data))
+    previous_id, approval_id = previous_of(data), approval_asked_for(request)
+    turn = await begin(principal, data, door="responses", previous_id=previous_id, approval_id=approval_id)
     try:
         return await answer(turn, data)
     except AtomError as exc:
