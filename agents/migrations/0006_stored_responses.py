@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0004_token_binding'),
+        ('agents', '0005_supervised_runs'),
         ('ground', '0002_audit_triggers'),
     ]
 
