@@ -247,6 +247,7 @@ CELERY_BEAT_SCHEDULE = {
     "enforce-stops": {"task": "governance.maturity.tasks.enforce_stops", "schedule": 5.0},
     "write-checkpoints": {"task": "atom.ground.tasks.write_checkpoints", "schedule": crontab(minute=17)},
     "rebuild-budgets": {"task": "governance.tasks.rebuild_budgets", "schedule": 300.0},
+    "forget-idempotency-keys": {"task": "atom.ground.tasks.forget_idempotency_keys", "schedule": 3600.0},
     "aggregate-feedback": {"task": "feedback.tasks.aggregate_feedback", "schedule": crontab(minute="*/5")},
 }
 

@@ -1,12 +1,13 @@
 """`/api/tokens/`: a door of this room, because a token can be bound to an agent."""
 
 from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents.token_services import issue_token
 from atom.ground.api.authentication import who
+from atom.ground.api.once import ListAPIView
 from atom.ground.api.serializers import NewToken, TokenOut
 from atom.ground.models import AccessToken
 from atom.ground.queries import tokens_of
@@ -27,7 +28,7 @@ class BoundTokenOut(TokenOut):
         fields = [*TokenOut.Meta.fields, "agent"]
 
 
-class Tokens(generics.ListAPIView[AccessToken]):
+class Tokens(ListAPIView[AccessToken]):
     """List one's tokens (an owner: all); make a new one, whose secret is shown this once."""
 
     serializer_class = BoundTokenOut

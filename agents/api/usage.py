@@ -8,12 +8,12 @@ from django.utils.dateparse import parse_date, parse_datetime
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import usage
 from agents.fields import exact
 from agents.usage import Figures, Row, Wanted
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView
 from atom.ground.models import Scope
 
 

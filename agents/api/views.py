@@ -4,10 +4,8 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
-from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import queries, services
 from agents.api.serializers import (
@@ -24,11 +22,12 @@ from agents.api.serializers import (
 from agents.models import Agent, AgentStatus, Message, Run, Session
 from agents.runs.start import cancel_run
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.api.paging import Pages
 from atom.ground.models import Scope
 
 
-class Agents(generics.ListAPIView[Agent]):
+class Agents(ListAPIView[Agent]):
     serializer_class = AgentOut
 
     def get_queryset(self) -> QuerySet[Agent]:
@@ -78,7 +77,7 @@ class SessionPages(Pages):
     ordering = "-updated_at"
 
 
-class Sessions(generics.ListAPIView[Session]):
+class Sessions(ListAPIView[Session]):
     scope = Scope.CHAT
     serializer_class = SessionOut
     pagination_class = SessionPages
@@ -108,7 +107,7 @@ class MessagePages(Pages):
     ordering = "created_at"
 
 
-class SessionMessages(generics.ListAPIView[Message]):
+class SessionMessages(ListAPIView[Message]):
     scope = Scope.CHAT
     serializer_class = MessageOut
     pagination_class = MessagePages
@@ -117,7 +116,7 @@ class SessionMessages(generics.ListAPIView[Message]):
         return queries.messages_of(queries.get_session(who(self.request), self.kwargs["session_id"]))
 
 
-class Runs(generics.ListAPIView[Run]):
+class Runs(ListAPIView[Run]):
     scope = Scope.CHAT
     serializer_class = RunOut
 
@@ -138,6 +137,7 @@ class CancelRun(APIView):
     """Ask the run's process to stop it; the run's events tell when it has."""
 
     scope = Scope.CHAT
+    is_one_transaction = False
 
     def post(self, request: Request, run_id: UUID) -> Response:
         run = queries.get_run(who(request), run_id)

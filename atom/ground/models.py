@@ -134,3 +134,27 @@ class AuditHead(models.Model):
 
     def __str__(self) -> str:
         return f"{self.workspace_id} at {self.seq}"
+
+
+class IdempotencyKey(models.Model):
+    """A client's Idempotency-Key on one door, and what became of its request. Written by `atom.ground.idempotency`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
+    # Digest of workspace, principal, method, path and key; the key itself is not kept.
+    scope = models.CharField(max_length=64, unique=True)
+    # Digest of the body that came with the key.
+    fingerprint = models.CharField(max_length=64)
+    # The request that has the key now, and until when it is believed to live.
+    holder = models.UUIDField()
+    lease_until = models.DateTimeField()
+    # The run that answers, once there is one: from then on the run tells whether the key is in flight.
+    bound_to = models.UUIDField(null=True)
+    # The answer, once it is final; the body is sealed, for it may hold a token that is shown once.
+    status = models.PositiveSmallIntegerField(null=True)
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.scope[:8]} {self.status or 'open'}"

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.conf import settings
 
-from atom.ground import checkpoints
+from atom.ground import checkpoints, idempotency
 
 
 @shared_task
@@ -14,3 +14,8 @@ def write_checkpoints() -> int:
     lines = checkpoints.signed_lines()
     checkpoints.deliver(lines)
     return len(lines)
+
+
+@shared_task
+def forget_idempotency_keys() -> int:
+    return idempotency.forget_old()

@@ -5,12 +5,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.models import Scope
 from feedback import queries, services
 from feedback.api.serializers import Adjudication, AnalyticsFilter, FeedbackFilter, FeedbackOut, NewFeedback
@@ -23,7 +23,7 @@ def checked(data: serializers.Serializer[Any]) -> dict[str, Any]:
     return found
 
 
-class FeedbackList(generics.ListAPIView[Feedback]):
+class FeedbackList(ListAPIView[Feedback]):
     scope = Scope.FEEDBACK
     serializer_class = FeedbackOut
 

@@ -5,14 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import queries as agents
 from atom.ground import queries as ground
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.principal import Principal
 from governance.budgets import queries, services
 from governance.budgets.queries import Spending
@@ -72,7 +72,7 @@ def plain(amount: Decimal) -> str:
     return f"{amount.normalize():f}" if amount else "0"
 
 
-class Budgets(generics.ListAPIView[Budget]):
+class Budgets(ListAPIView[Budget]):
     """The workspace's budgets; make one."""
 
     scope = "admin"

@@ -4,13 +4,13 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import queries as agents
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.errors import BadRequest
 from governance import queries
 from governance.approvals import grants, rights
@@ -53,7 +53,7 @@ class GrantOut(serializers.ModelSerializer[Grant]):
         ]
 
 
-class Grants(generics.ListAPIView[Grant]):
+class Grants(ListAPIView[Grant]):
     """What is always allowed; `?agent=<slug>`."""
 
     scope = "approve"
@@ -120,7 +120,7 @@ class DelegationOut(serializers.ModelSerializer[ApprovalDelegation]):
         fields = ["id", "giver", "to", "starts_at", "ends_at", "revoked_at", "reason", "created_at"]
 
 
-class Delegations(generics.ListAPIView[ApprovalDelegation]):
+class Delegations(ListAPIView[ApprovalDelegation]):
     """Who decides in whose place; name somebody."""
 
     scope = "chat"

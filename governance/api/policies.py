@@ -4,12 +4,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.errors import NotFound
 from governance.models import Policy, PolicyReplay, PolicyVersion
 from governance.policies import queries, services
@@ -95,7 +95,7 @@ class ReplayOut(serializers.ModelSerializer[PolicyReplay]):
         ]
 
 
-class Policies(generics.ListAPIView[Policy]):
+class Policies(ListAPIView[Policy]):
     serializer_class = PolicyOut
 
     def get_queryset(self) -> QuerySet[Policy]:
@@ -113,7 +113,7 @@ class OnePolicy(APIView):
         return Response(PolicyOut(queries.get_policy(who(request), policy_id)).data)
 
 
-class Versions(generics.ListAPIView[PolicyVersion]):
+class Versions(ListAPIView[PolicyVersion]):
     """Every version, the newest first; a POST adds one."""
 
     serializer_class = VersionOut

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import queries as agents
 from agents.gate import Action
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView, ListAPIView
 from governance import queries, services
 from governance.api.serializers import (
     ApprovalOut,
@@ -65,7 +64,7 @@ class ActionOutcome(APIView):
         return Response(OutcomeOut(reported).data)
 
 
-class Approvals(generics.ListAPIView[Approval]):
+class Approvals(ListAPIView[Approval]):
     """Questions to people; `?status=` and `?agent=<slug>`."""
 
     serializer_class = ApprovalOut

@@ -7,9 +7,9 @@ from uuid import UUID
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView
 from llm import model_queries, model_services
 from llm.api.serializers import AliasOut, ModelOut, NewAlias, NewPrice, PriceOut, RankedOut
 from llm.messages import Image, Message, Part, Role, Text, Thinking, Tool

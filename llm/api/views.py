@@ -3,12 +3,11 @@
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.queries import require_installation_admin
 from llm import queries, services
 from llm.api.serializers import BreakerNamed, BreakerOut, KeyChanges, KeyOut, KeyTest, NewKey
@@ -16,7 +15,7 @@ from llm.breaker import Circuit
 from llm.models import ProviderKey
 
 
-class ProviderKeys(generics.ListAPIView[ProviderKey]):
+class ProviderKeys(ListAPIView[ProviderKey]):
     """List the workspace's keys; add one."""
 
     scope = "admin"
@@ -57,6 +56,7 @@ class ProviderKeyTest(APIView):
     """One cheapest call with exactly this key: `{ok, model, latency_ms, error?}`."""
 
     scope = "admin"
+    is_one_transaction = False
 
     def post(self, request: Request, key_id: UUID) -> Response:
         key = queries.get_key(who(request), key_id)

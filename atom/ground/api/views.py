@@ -5,14 +5,13 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
-from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from atom.ground import audit, queries, services, tokens, trail
 from atom.ground.api.authentication import who
 from atom.ground.api.doors import door, validated
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.api.paging import Pages
 from atom.ground.api.serializers import AuditFilter, AuditOut, MemberOut, NewMember, NewWorkspace
 from atom.ground.database import in_db
@@ -29,7 +28,7 @@ class Token(APIView):
         return Response(status=204)
 
 
-class Members(generics.ListAPIView[Membership]):
+class Members(ListAPIView[Membership]):
     scope = "admin"
     serializer_class = MemberOut
 
@@ -63,7 +62,7 @@ class AuditPages(Pages):
     ordering = "-seq"
 
 
-class Audit(generics.ListAPIView[AuditEntry]):
+class Audit(ListAPIView[AuditEntry]):
     scope = "admin"
     serializer_class = AuditOut
     pagination_class = AuditPages

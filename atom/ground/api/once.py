@@ -1,0 +1,183 @@
+"""Idempotency-Key at the doors: `once` for async views; `APIView` and `ListAPIView` for REST framework's.
+
+Every POST of ours takes the header; a request without one costs nothing more. Only 2xx answers are remembered, and
+5xx ones after an effect.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import structlog
+from django.db import transaction
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework import generics, views
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from atom.ground.api.authentication import who
+from atom.ground.api.errors import as_atom_error, error_response
+from atom.ground.database import in_db
+from atom.ground.errors import AtomError
+from atom.ground.idempotency import Asked, Claim, KeyInFlight, Stored, asked, free, keep, key_of, take
+from atom.ground.principal import Principal
+
+log = structlog.get_logger(__name__)
+P = ParamSpec("P")
+M = TypeVar("M", bound=Model)
+KeyedView = Callable[Concatenate[HttpRequest, Principal, Claim | None, P], Awaitable[HttpResponseBase]]
+View = Callable[Concatenate[HttpRequest, Principal, P], Awaitable[HttpResponseBase]]
+
+# Of an answer these come back with it; others belong to the one exchange.
+KEPT_HEADERS = ("content-type", "location", "x-atom-run", "x-atom-provider", "x-atom-model", "x-atom-attempts",
+                "x-atom-warning")  # fmt: skip
+
+
+def asked_with_key(request: HttpRequest | Request, principal: Principal, body: bytes) -> Asked | None:
+    """The request as far as keys are concerned; None without a key."""
+    header = request.headers.get("Idempotency-Key")
+    if header is None:
+        return None
+    return asked(
+        principal,
+        key=key_of(header),
+        method=request.method or "",
+        path=request.path,
+        query=request.META.get("QUERY_STRING", ""),
+        body=body,
+    )
+
+
+def replayed(stored: Stored) -> HttpResponse:
+    headers = {**stored.headers, "Idempotent-Replayed": "true"}
+    return HttpResponse(stored.body, status=stored.status, headers=headers)
+
+
+def once(view: KeyedView[P]) -> View[P]:
+    """Inside `door`: the view gets the claim on its request's key after the principal, None without a key."""
+
+    @wraps(view)
+    async def keyed(request: HttpRequest, principal: Principal, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+        wanted = asked_with_key(request, principal, request.body)
+        if wanted is None:
+            return await view(request, principal, None, *args, **kwargs)
+        found = await in_db(take, wanted)
+        if isinstance(found, Stored):
+            return replayed(found)
+        try:
+            response = await view(request, principal, found, *args, **kwargs)
+        except Exception as exc:
+            error = as_atom_error(exc)
+            if type(error) is AtomError:
+                log.exception("request_failed", path=request.path)
+            response = error_response(error)
+        except asyncio.CancelledError:
+            # The client has gone. A run that was begun goes on with the key.
+            await in_db(free, found, only_unbound=True)
+            raise
+        await in_db(_settle, found, response)
+        return response
+
+    return keyed
+
+
+def _settle(claim: Claim, response: HttpResponseBase) -> None:
+    """Remember the answer, forget the request, or leave the key with the run that is still at work."""
+    is_whole = isinstance(response, HttpResponse)
+    if claim.bound_to is not None and (not claim.is_final or not is_whole):
+        return
+    try:
+        if is_whole and claim.is_final and _is_remembered(claim, response.status_code):
+            keep(claim, _stored(response))
+        else:
+            free(claim)
+    except KeyInFlight:
+        # Somebody else gave the same run's answer first, or took the key of a request that was too slow.
+        log.info("idempotency_key_not_ours", key=str(claim.key_id))
+
+
+def _is_remembered(claim: Claim, status: int) -> bool:
+    return 200 <= status < 300 or (status >= 500 and claim.has_effect)
+
+
+def _stored(response: HttpResponse) -> Stored:
+    headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+    return Stored(response.status_code, headers, bytes(response.content))
+
+
+class _Replayed(Exception):
+    def __init__(self, stored: Stored) -> None:
+        self.stored = stored
+
+
+class Once(views.APIView):
+    """REST framework's views with Idempotency-Key: the effect and its answer are one transaction.
+
+    A view that waits for work outside of the database says `is_one_transaction = False`.
+    """
+
+    is_one_transaction = True
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method != "POST" or not hasattr(self, "post"):
+            return
+        wanted = asked_with_key(request, who(request), request._request.body)
+        if wanted is None:
+            return
+        found = take(wanted)
+        if isinstance(found, Stored):
+            raise _Replayed(found)
+        # REST framework calls whatever is `post` after this.
+        self.post = partial(self._post_once, found, self.post)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        if isinstance(exc, _Replayed):
+            # A plain answer passes through REST framework untouched.
+            return replayed(exc.stored)  # type: ignore[return-value]
+        return super().handle_exception(exc)
+
+    def _post_once(self, claim: Claim, post: Callable[..., Response], *args: Any, **kwargs: Any) -> Response:
+        try:
+            if not self.is_one_transaction:
+                return self._kept(claim, post(*args, **kwargs))
+            with transaction.atomic():
+                answer = self._answer_or_error(claim, post, *args, **kwargs)
+        except Exception:
+            free(claim)
+            raise
+        if isinstance(answer, AtomError):
+            free(claim)
+            raise answer
+        return answer
+
+    def _answer_or_error(
+        self, claim: Claim, post: Callable[..., Response], *args: Any, **kwargs: Any
+    ) -> Response | AtomError:
+        """An error of ours is no reason to roll back what the services meant to keep, such as an audit entry."""
+        try:
+            answer = post(*args, **kwargs)
+        except AtomError as exc:
+            return exc
+        return self._kept(claim, answer)
+
+    def _kept(self, claim: Claim, answer: Response) -> Response:
+        """The answer, rendered here so that exactly these bytes come again."""
+        shown = self.finalize_response(self.request, answer)
+        shown.render()
+        if _is_remembered(claim, shown.status_code):
+            keep(claim, _stored(shown))
+        else:
+            free(claim)
+        return shown
+
+
+class APIView(Once):
+    """The base of all our REST views."""
+
+
+class ListAPIView(Once, generics.ListAPIView[M]):
+    """The base of all our lists."""
