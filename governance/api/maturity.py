@@ -6,16 +6,16 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import queries as agents
 from agents.api.serializers import AgentOut
 from agents.models import Maturity
 from atom.ground.api.authentication import who
 from atom.ground.api.doors import validated
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.errors import BadRequest
 from atom.ground.models import Scope
 from governance.api.oversight import Why
@@ -148,7 +148,7 @@ class AgentEvidence(APIView):
         return Response(asdict(evidence_of(agents.get_agent(who(request), agent))))
 
 
-class AgentConfidence(generics.ListAPIView[ConfidenceChange]):
+class AgentConfidence(ListAPIView[ConfidenceChange]):
     scope = Scope.CHAT
     serializer_class = ConfidenceOut
 
@@ -184,7 +184,7 @@ class Demote(APIView):
         return Response(AgentOut(moved).data)
 
 
-class Proposals(generics.ListAPIView[Proposal]):
+class Proposals(ListAPIView[Proposal]):
     """Levels that the evidence speaks for; `?agent=<slug>` and `?status=`."""
 
     scope = Scope.CHAT
@@ -223,7 +223,7 @@ class Decline(_Decide):
     decide = staticmethod(proposals.decline)
 
 
-class Reviews(generics.ListAPIView[Review]):
+class Reviews(ListAPIView[Review]):
     """Spot checks; `?agent=<slug>` and `?status=pending|right|wrong`."""
 
     scope = Scope.APPROVE
@@ -251,7 +251,7 @@ class OneReview(APIView):
         return Response(ReviewOut(judged).data)
 
 
-class Training(generics.ListAPIView[TrainingTask]):
+class Training(ListAPIView[TrainingTask]):
     """What students wanted to do and may not yet; `?agent=<slug>` and `?status=open|completed`."""
 
     scope = Scope.CHAT
@@ -303,7 +303,7 @@ class Trigger(APIView):
         return Response(TriggeredRunOut(wish).data, status=202)
 
 
-class Triggers(generics.ListAPIView[TriggeredRun]):
+class Triggers(ListAPIView[TriggeredRun]):
     scope = Scope.CHAT
     serializer_class = TriggeredRunOut
 

@@ -5,13 +5,13 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import queries as agents
 from agents.api.serializers import AgentOut
 from atom.ground import queries as ground
 from atom.ground.api.authentication import who
 from atom.ground.api.doors import validated
+from atom.ground.api.once import APIView
 from atom.ground.models import Scope, Workspace
 from governance import killswitch
 from governance.models import Oversight

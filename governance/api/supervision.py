@@ -7,13 +7,13 @@ from asgiref.sync import async_to_sync
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import queries as agents
 from agents.api.serializers import RunOut, check_text
 from agents.models import Run
 from atom.ground.api.authentication import who
 from atom.ground.api.doors import validated
+from atom.ground.api.once import APIView
 from atom.ground.models import Scope
 from governance import presence
 from governance.models import Intervention
