@@ -146,6 +146,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     if Scope.CHAT in principal.scopes:
         top.append(_link("Playground", "forum", reverse("playground"), request=request))
         top.append(_link("Usage", "payments", reverse("usage"), request=request))
+    if Scope.SUPERVISE in principal.scopes:
+        top.append(_link("Live", "sensors", reverse("live"), request=request))
     if admin.site.get_model_admin(Approval).has_view_permission(request):
         open_proposals = proposals_of(principal).filter(status=ProposalStatus.OPEN).count()
         inbox = _link("Inbox", "inbox", reverse("admin:governance_approval_changelist"), request=request)

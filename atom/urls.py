@@ -8,6 +8,7 @@ from agents.usage_page import usage_page
 from atom import views
 from atom.trace_api import TraceOf
 from governance.maturity.pages import agent_level, oversight_page
+from governance.supervision.pages import live_page
 
 handler404 = "atom.ground.api.errors.not_found"
 handler500 = "atom.ground.api.errors.server_error"
@@ -30,6 +31,7 @@ urlpatterns = [
         )
         for verb in ("promote", "demote", "kill")
     ),
+    path("admin/live/", admin.site.admin_view(live_page), name="live"),
     path("admin/", admin.site.urls),
     path("api/trace/<uuid:reference>/", TraceOf.as_view(), name="trace"),
     path("api/", include("atom.ground.api.urls")),

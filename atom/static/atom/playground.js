@@ -165,6 +165,15 @@ class Answer {
     this.addStep(note);
   }
 
+  corrected(frame) {
+    const note = element("div", "atom-note is-correction");
+    const body = element("div");
+    body.append(element("b", "", `${frame.by || "An operator"} corrected this answer`), element("p", "", frame.text));
+    note.append(icon("edit_note"), body);
+    this.addStep(note);
+    this.setStatus("running");
+  }
+
   fail(error) {
     this.settle();
     const note = element("div", "atom-note is-bad");
@@ -331,7 +340,9 @@ function onStep(answer, frame) {
     case "tool_started": return answer.tool(frame, "play_circle", "running");
     case "tool_ended": return answer.tool(frame, frame.ok ? "task_alt" : "error", frame.ok ? "done" : "failed");
     case "approval_needed": return answer.askApproval(frame);
-    case "corrected": return answer.addText(`\n\n${frame.text}`);
+    case "paused": return answer.setStatus("paused");
+    case "resumed": return answer.setStatus("running");
+    case "corrected": return answer.corrected(frame);
     default: return undefined;
   }
 }
