@@ -67,7 +67,9 @@ class Steering:
         while self.is_paused:
             self._turned.clear()
             try:
-                await asyncio.wait_for(self._turned.wait(), LOOK_AGAIN_S)
+                # Not `wait_for`, which loses a cancellation that comes together with the event.
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await self._turned.wait()
             except TimeoutError:
                 await self.look_now()
 

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,7 +14,8 @@ from agents.api.serializers import RunOut, check_text
 from agents.models import Run
 from atom.ground.api.authentication import who
 from atom.ground.api.doors import validated
-from atom.ground.api.once import APIView
+from atom.ground.api.once import APIView, ListAPIView
+from atom.ground.api.paging import Pages
 from atom.ground.models import Scope
 from governance import presence
 from governance.models import Intervention
@@ -73,14 +75,19 @@ class Supervision(APIView):
         )
 
 
-class Interventions(APIView):
+class InterventionPages(Pages):
+    ordering = "at"
+
+
+class Interventions(ListAPIView[Intervention]):
     """What people did to a run."""
 
     scope = Scope.SUPERVISE
+    serializer_class = InterventionOut
+    pagination_class = InterventionPages
 
-    def get(self, request: Request, run_id: UUID) -> Response:
-        rows = queries.interventions_of(agents.get_run(who(request), run_id))
-        return Response({"results": InterventionOut(rows, many=True).data, "next": None, "previous": None})
+    def get_queryset(self) -> QuerySet[Intervention]:
+        return queries.interventions_of(agents.get_run(who(self.request), self.kwargs["run_id"]))
 
 
 class _Step(APIView):

@@ -1,5 +1,6 @@
 """The admin in a real browser: an approval is decided, and the playground streams."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from websockets.sync.client import connect
 
 from tests.events import bearer
 from tests.live.instance import Instance
@@ -78,3 +80,30 @@ def test_the_playground_streams_an_answer_and_takes_a_thumb(live_atom: Instance,
         while not (said := client.get("/api/feedback/").json()["results"]) and time.monotonic() < deadline:
             time.sleep(0.2)
     assert said[0]["thumb"] == "up"
+
+
+def test_an_operator_pauses_corrects_resumes_and_terminates_a_run_on_the_live_page(
+    live_atom: Instance, page: Page
+) -> None:
+    protocols: Any = ["atom.v1", f"bearer.{live_atom.credentials()['access_token']}"]
+    page.goto(f"{live_atom.url}/admin/live/")
+    expect(page.get_by_text("Nothing goes on just now")).to_be_visible()
+    with connect(f"{live_atom.url.replace('http', 'ws')}/ws/chat/", subprotocols=protocols, proxy=None) as talk:
+        asked = "Write a long story about a careful robot who counts all the stars."
+        talk.send(json.dumps({"type": "message.create", "agent": "helper", "content": asked}))
+        card = page.locator("#runs .atom-live")
+        card.get_by_role("button", name="Pause").click(timeout=30_000)
+        expect(card.get_by_text("Paused")).to_be_visible()
+        card.get_by_role("button", name="Correct").click()
+        card.locator("textarea").fill("Make it about a lighthouse.")
+        card.get_by_role("button", name="Send correction").click()
+        card.get_by_role("button", name="Resume").click()
+        expect(page.locator(".atom-live-step", has_text="Make it about a lighthouse.")).to_be_visible(timeout=30_000)
+        expect(page.locator("#ended .atom-live .atom-said").last).not_to_be_empty(timeout=60_000)
+        talk.send(json.dumps({"type": "message.create", "agent": "helper", "content": asked}))
+        card.get_by_role("button", name="Pause").click(timeout=30_000)
+        expect(card.get_by_text("Paused")).to_be_visible()
+        card.get_by_role("button", name="Terminate").click()
+        page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
+        expect(page.locator("#ended").get_by_text("Terminated")).to_be_visible()
+    expect(page.get_by_text("Nothing goes on just now")).to_be_visible()

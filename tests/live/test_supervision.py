@@ -47,7 +47,10 @@ def socket_to(atom: Instance, path: str) -> ClientConnection:
 def until(socket: ClientConnection, kind: str, **fields: object) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while not (found and found[-1]["type"] == kind and fields.items() <= found[-1].items()):
-        found.append(json.loads(socket.recv(timeout=20)))
+        try:
+            found.append(json.loads(socket.recv(timeout=20)))
+        except TimeoutError:
+            raise AssertionError(f"no {kind} came, but {found[-5:]}") from None
     return found
 
 

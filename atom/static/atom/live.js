@@ -31,6 +31,9 @@ const CONNECTION = {
 };
 const JUDGED = { allow: ["check_circle", "allowed"], watch: ["visibility", "allowed, watched"], deny: ["block", "denied"] };
 
+// People ended it: that needs no explanation.
+const STOPPED = new Set(["cancelled", "terminated"]);
+
 const cards = new Map();
 
 function element(tag, className, text) {
@@ -152,7 +155,7 @@ class Card {
     this.status = frame.status;
     this.root.classList.remove("is-paused");
     this.show();
-    if (frame.error) this.step("error", frame.error.message, "", frame.status === "failed" ? "bad" : "");
+    if (frame.error && !STOPPED.has(frame.status)) this.step("error", frame.error.message, "", "bad");
     this.form.hidden = true;
     this.root.querySelectorAll("footer button").forEach((button) => button.remove());
     endedBox.prepend(this.root);

@@ -14,6 +14,7 @@ from agents.models import Agent
 from atom.ground.database import in_db
 from atom.ground.principal import Principal
 from tests.events import bearer
+from tests.live.instance import wait_until
 
 # How long something that must not happen is given to happen.
 A_WHILE_S = 0.6
@@ -98,3 +99,7 @@ async def ask(talk: Socket, agent: str = "helper", content: str = "go") -> str:
     await talk.send(type="message.create", agent=agent, content=content)
     run_id: str = (await talk.until("message.accepted"))[-1]["run_id"]
     return run_id
+
+
+async def until(true: Callable[[], object]) -> None:
+    await asyncio.to_thread(wait_until, true, 20, "what the test waits for")

@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from atom.ground.principal import Principal
 from governance.models import Intervention
 from tests.agents.test_tools import tool as tool_of
 from tests.events import text_of
-from tests.governance.supervision.conftest import A_WHILE_S, Open, Socket, ask
+from tests.governance.supervision.conftest import A_WHILE_S, Open, Socket, ask, until
 from tests.simulators.openai import OpenAISimulator
 
 WORDS = " ".join(f"w{number}" for number in range(40))
@@ -131,7 +132,7 @@ async def test_a_lost_word_is_made_up_for_by_the_mark(
     async with chat() as talk:
         run_id, _ = await running(talk)
         await in_db(Run.objects.filter(pk=run_id).update, is_paused=True, status="paused")
-        await in_db(ask_to_look, run_id)
+        await in_db(ask_to_look, UUID(run_id))
         await talk.until("paused")
         # Even without a mark a paused run looks by itself.
         await in_db(Run.objects.filter(pk=run_id).update, is_paused=False, status="running")
@@ -247,8 +248,7 @@ async def test_terminate_closes_the_providers_stream_within_a_second(
         run_id, before = await running(talk)
         began = time.monotonic()
         await watching.send(type="run.terminate", run_id=run_id, reason="It rambles")
-        while not openai_simulator.abandoned:
-            await asyncio.sleep(0.005)
+        await until(lambda: openai_simulator.abandoned)
         assert time.monotonic() - began < 1
         events = await talk.until("run_ended")
     assert (events[-1]["status"], await status_of(run_id)) == ("terminated", "terminated")

@@ -1,6 +1,5 @@
 """`/ws/supervise/`: what an operator is sent, and who is one."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from atom.ground.database import in_db
 from atom.ground.principal import Principal
 from governance import presence
 from tests.events import text_of
-from tests.governance.supervision.conftest import Open, ask
+from tests.governance.supervision.conftest import Open, ask, until
 from tests.simulators.openai import OpenAISimulator
 
 WORDS = " ".join(f"w{number}" for number in range(30))
@@ -170,11 +169,9 @@ async def test_an_open_socket_is_presence_and_its_operator_stays_present_for_a_w
         assert (await client.get("/api/supervision/")).json() == {"runs": [], "present": [], "is_watched": False}
         async with supervise() as watching:
             await watching.until("runs")
-            while not presence.is_watched(bob.workspace_id):
-                await asyncio.sleep(0.01)
+            await until(lambda: presence.is_watched(bob.workspace_id))
             assert (await client.get("/api/supervision/")).json()["present"] == ["bob"]
-        while presence.is_watched(bob.workspace_id):
-            await asyncio.sleep(0.01)
+        await until(lambda: not presence.is_watched(bob.workspace_id))
         found = (await client.get("/api/supervision/")).json()
         assert (found["present"], found["is_watched"]) == (["bob"], False)
 
