@@ -120,6 +120,8 @@ class Asked:
 
 numbers = st.integers(1, 8)
 places = st.integers(0, 40)
+# Mostly what people are asked about.
+wanted = st.sampled_from(["delete", "delete", "update", "update", "suggest", "read"])
 deciders = st.sampled_from(["alice", "bob"])
 
 
@@ -148,6 +150,7 @@ class Governance(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            self.compare_rows()
             assert audit.verify(self.workspace_id) is None
         finally:
             self.clock.stop()
@@ -224,22 +227,19 @@ class Governance(RuleBasedStateMachine):
             agent.status = status
 
     # --- Policies, grants, budgets, restarts, time ------------------------------------------------------------
-    @rule(version=st.integers(1, len(DOCUMENTS)))
-    def activate(self, version: int) -> None:
-        policies.activate(policy=self.policy, principal=self.cast["alice"], number=version)
-        self.in_force = version
-        self.ever_in_force.add(version)
-
-    @rule()
-    def roll_back(self) -> None:
-        before = [version for version in self.ever_in_force if version < self.in_force]
-        if went(lambda: policies.roll_back(policy=self.policy, principal=self.cast["alice"]), bool(before)):
+    @rule(version=st.integers(-1, len(DOCUMENTS)))
+    def govern(self, version: int) -> None:
+        """Activate a version; roll back (0) or take the policy out of force (-1)."""
+        given = {"policy": self.policy, "principal": self.cast["alice"]}
+        before = [one for one in self.ever_in_force if one < self.in_force]
+        if version == 0 and went(lambda: policies.roll_back(**given), bool(before)):
             self.in_force = max(before)
-
-    @rule()
-    def deactivate(self) -> None:
-        if went(lambda: policies.deactivate(policy=self.policy, principal=self.cast["alice"]), bool(self.in_force)):
+        elif version == -1 and went(lambda: policies.deactivate(**given), bool(self.in_force)):
             self.in_force = 0
+        elif version > 0:
+            policies.activate(**given, number=version)
+            self.in_force = version
+            self.ever_in_force.add(version)
 
     @rule(place=places, action=st.sampled_from(ACTIONS), number=numbers)
     def always_allow(self, place: int, action: str, number: int) -> None:
@@ -260,39 +260,47 @@ class Governance(RuleBasedStateMachine):
         grants.revoke(grant=Grant.objects.get(pk=grant_id), principal=self.cast["bob"])
         del self.grants[grant_id]
 
-    @rule(limit=st.sampled_from([Decimal(0), Decimal(1), Decimal(25)]), place=places)
-    def set_a_budget(self, limit: Decimal, place: int) -> None:
+    @rule(limit=st.sampled_from([Decimal(0), Decimal(1), Decimal(25)]), place=places, restarts=st.booleans())
+    def set_a_budget(self, limit: Decimal, place: int, restarts: bool) -> None:
+        """And perhaps forget everything that the process held, as a restart does."""
         alice = self.cast["alice"]
-        if len(self.budgets) < 2:
+        known = list(self.budgets)
+        budget_id = known[place % len(known)] if len(known) == 2 else None
+        if budget_id is None:
             made = budgets.create_budget(principal=alice, scope="workspace", period="day", limit_usd=limit)
             self.budgets[made.pk] = limit
-            return
-        budget = Budget.objects.get(pk=list(self.budgets)[place % len(self.budgets)])
-        if place % 3:
-            budgets.change_budget(budget=budget, principal=alice, limit_usd=limit)
-            self.budgets[budget.pk] = limit
+        elif place % 3:
+            budgets.change_budget(budget=Budget.objects.get(pk=budget_id), principal=alice, limit_usd=limit)
+            self.budgets[budget_id] = limit
         else:
-            del self.budgets[budget.pk]
-            budgets.delete_budget(budget=budget, principal=alice)
+            budgets.delete_budget(budget=Budget.objects.get(pk=budget_id), principal=alice)
+            del self.budgets[budget_id]
+        if restarts:
+            forget_all(self.workspace_id)
+        # What the next call of a model would be held to.
+        found = sorted((limit.budget_id, limit.limit_usd) for limit in LIMITS.get(self.workspace_id))
+        assert found == sorted(self.budgets.items())
 
-    @rule()
-    def restart(self) -> None:
-        forget_all(self.workspace_id)
-
-    @rule(hours=st.sampled_from([0.1, 1.0, 13.0, 25.0]))
-    def time_passes(self, hours: float) -> None:
+    @rule(hours=st.sampled_from([0.1, 1.0, 13.0, 25.0]), sweeps=st.booleans())
+    def time_passes(self, hours: float, sweeps: bool) -> None:
         self.now.shift(timedelta(hours=hours))
-
-    @rule()
-    def sweep(self) -> None:
-        execution.close_overdue()
-        for asked in self.asked:
-            if asked.status == "pending" and asked.expires_at <= datetime.now(UTC):
-                asked.status = "expired"
+        if sweeps:
+            execution.close_overdue()
+            for asked in self.asked:
+                if asked.status == "pending" and asked.expires_at <= datetime.now(UTC):
+                    asked.status = "expired"
 
     # --- Actions and approvals --------------------------------------------------------------------------------
-    @rule(place=places, action=st.sampled_from(ACTIONS), number=numbers, by_atom=st.booleans(), by=deciders)
+    # Rules are drawn alike, and what matters most should be drawn more often: these steps go by two names.
+    @rule(place=places, action=wanted, number=numbers, by_atom=st.booleans(), by=deciders)
     def act(self, place: int, action: str, number: int, by_atom: bool, by: str) -> None:
+        self.do(place, action, number, by_atom, by)
+
+    @rule(place=places, action=wanted, number=numbers, by_atom=st.booleans(), by=deciders)
+    def act_again(self, place: int, action: str, number: int, by_atom: bool, by: str) -> None:
+        self.do(place, action, number, by_atom, by)
+
+    def do(self, place: int, action: str, number: int, by_atom: bool, by: str) -> None:
         agent = self.agents[place % len(self.agents)]
         given = {"tool": f"{action}_record", "is_run_by_atom": True} if by_atom else {}
         verdict = judge_action(
@@ -316,6 +324,14 @@ class Governance(RuleBasedStateMachine):
     @precondition(lambda self: self.asked)
     @rule(place=places, by=deciders, stale=st.sampled_from([0, 0, 0, 1]))
     def approve(self, place: int, by: str, stale: int) -> None:
+        self.vote(place, by, stale)
+
+    @precondition(lambda self: self.asked)
+    @rule(place=places, by=deciders)
+    def approve_again(self, place: int, by: str) -> None:
+        self.vote(place, by, stale=0)
+
+    def vote(self, place: int, by: str, stale: int) -> None:
         asked = self.one(place)
         row, revision = Approval.objects.get(pk=asked.id), asked.revision + stale
         may = self.may_approve(asked, by, revision)
@@ -391,18 +407,16 @@ class Governance(RuleBasedStateMachine):
     @invariant()
     def nothing_ran_twice(self) -> None:
         assert len(self.ran) == len(set(self.ran))
-        assert len(self.tool.calls) == len({key for key, _ in self.tool.calls})
+        assert [UUID(key) for key, _ in self.tool.calls] == [one for one in self.ran if one in self.by_atom()]
 
-    @invariant()
-    def the_next_call_meets_the_budgets_of_now(self) -> None:
-        found = sorted((limit.budget_id, limit.limit_usd) for limit in LIMITS.get(self.workspace_id))
-        assert found == sorted(self.budgets.items())
+    def by_atom(self) -> set[UUID]:
+        return {asked.id for asked in self.asked if asked.by_atom}
 
-    @invariant()
-    def the_rows_say_what_the_model_says(self) -> None:
-        open_ones = {one.id for one in self.asked if one.status == "pending"}
-        rows = Approval.objects.filter(workspace_id=self.workspace_id, status=ApprovalStatus.PENDING)
-        assert set(rows.values_list("pk", flat=True)) == open_ones
+    def compare_rows(self) -> None:
+        waiting = Approval.objects.filter(workspace_id=self.workspace_id, status=ApprovalStatus.PENDING)
+        assert set(waiting.values_list("pk", flat=True)) == {one.id for one in self.asked if one.status == "pending"}
+        ended = Approval.objects.filter(workspace_id=self.workspace_id, status=ApprovalStatus.EXECUTED)
+        assert set(ended.values_list("pk", flat=True)) == set(self.ran)
 
 
 def went(step: Any, may: bool) -> bool:
@@ -443,7 +457,9 @@ def test_some_random_walks_run_nothing_that_was_not_allowed_or_approved(governan
     walk(governance, walks=30, steps=30, derandomize=True)
 
 
+# In two parts, so that both of a machine's cores have one.
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
-def test_two_thousand_random_walks_of_fifty_steps_do_not_either(governance: type[Governance]) -> None:
-    walk(governance, walks=2000, steps=50)
+@pytest.mark.parametrize("half", [1, 2])
+def test_two_thousand_random_walks_of_fifty_steps_do_not_either(governance: type[Governance], half: int) -> None:
+    walk(governance, walks=1000, steps=50)
