@@ -1,12 +1,19 @@
 """Many at once, on real row locks."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import timedelta
+from subprocess import PIPE
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -91,3 +98,34 @@ def test_of_32_workers_one_runs_it(run_approval: Approval, tool: Tool, store: ob
     Approval.objects.update(status=ApprovalStatus.APPROVED, claimed_until=timezone.now() - timedelta(seconds=1))
     assert all_at_once(lambda: execution.execute(run_approval.id)) == {True: 1, False: MANY - 1}
     assert len(tool.calls) == 1
+
+
+@pytest.mark.timeout(600)
+def test_of_a_hundred_approvals_before_32_deciders_in_two_processes_each_has_one_winner(
+    ask: Callable[..., Approval], bob: Principal, store_url: str, store: object
+) -> None:
+    ids = [str(ask().pk) for _ in range(100)]
+    command = [sys.executable, "-m", "tests.governance.deciders", connection.settings_dict["NAME"], str(bob.user_id)]
+    # One installation: without its secret key the deciders' audit entries would be sealed with keys of their own.
+    shared = {"REDIS_URL": store_url, "ATOM_SECRET_KEY": settings.SECRET_KEY}
+    environment = {**os.environ, **shared, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    with ExitStack() as stack:
+        deciders = [
+            stack.enter_context(subprocess.Popen(command, env=environment, text=True, stdin=PIPE, stdout=PIPE))
+            for _ in range(2)
+        ]
+        for one in deciders:
+            assert one.stdout is not None
+            assert one.stdout.readline() == "ready\n"
+        for one in deciders:
+            assert one.stdin is not None
+            one.stdin.write(f"{json.dumps(ids)}\n")
+            one.stdin.flush()
+        given = [Counter(json.loads(one.communicate()[0])) for one in deciders]
+    won = given[0] + given[1]
+    assert won.pop("too late") == 100 * (MANY - 1)
+    assert sorted(won) == sorted(f"{row.pk} {row.status}" for row in Approval.objects.all())
+    assert set(won.values()) == {1}
+    decided = AuditEntry.objects.filter(event__in=["approval.approved", "approval.rejected", "approval.cancelled"])
+    assert decided.count() == 100
+    assert audit.verify(bob.workspace_id) is None
