@@ -1,0 +1,46 @@
+"""`python -m tests.governance.watcher DATABASE WORKSPACE`: a process that keeps asking which policy is in force.
+
+Writes a JSON line whenever the answer is another: the version, when it was seen (seconds since 1970), and how the
+snapshots of this process fare. Ends with its standard input.
+"""
+
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from dataclasses import asdict
+from uuid import UUID
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+django.setup()
+
+from django.conf import settings  # noqa: E402  # after setup
+from django.db import connection  # noqa: E402
+
+from governance import snapshots  # noqa: E402
+from governance.policies.active import POLICIES  # noqa: E402
+
+ASK_EVERY_S = 0.005
+
+
+def main() -> None:
+    connection.settings_dict["NAME"] = sys.argv[1]
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    last: object = ...
+    while not ended.wait(ASK_EVERY_S):
+        active = POLICIES.get(UUID(sys.argv[2])).active
+        seen = active.name if active else None
+        if seen != last:
+            print(json.dumps({"seen": seen, "at": time.time(), **asdict(snapshots.figures()["policies"])}), flush=True)
+            last = seen
+    connection.close()
+    shutil.rmtree(settings.ATOM_HOME, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
