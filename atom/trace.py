@@ -54,7 +54,7 @@ def trace(principal: Principal, reference: UUID) -> Trace:
     """
     start = _start(principal, reference)
     by_run = Q(run_id=start.run_id) if start.run_id else Q(pk__in=[])
-    runs = _seen(lambda: _runs(principal).filter(pk=start.run_id))
+    runs = _seen(lambda: _runs(principal).filter(pk=start.run_id) if start.run_id else _runs(principal).none())
     decisions = _seen(lambda: governance_queries.decisions_of(principal).filter(by_run | Q(pk=start.decision_id)))
     asked = by_run | Q(decision_id=start.decision_id)
     approvals = _seen(lambda: governance_queries.approvals_of(principal).filter(asked))

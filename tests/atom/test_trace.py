@@ -37,7 +37,7 @@ def ids(workspace: Workspace, intern: Agent, alice: Principal, bob: Principal) -
     said = [{"type": "text", "text": "It is deleted."}]
     message = Message.objects.create(workspace=workspace, run=run, role="assistant", parts=said)
     verdict = judge_action(action_of(intern, run_id=run.id))
-    approve(approval=Approval.objects.get(pk=verdict.approval_id), principal=bob, revision=1)
+    approve(approval=Approval.objects.get(decision=verdict.decision_id), principal=bob, revision=1)
     given = give_feedback(principal=alice, run_id=run.id, correction="It was archived.")
     adjudicate(feedback=given, principal=bob, accepted=True)
     assert verdict.decision_id

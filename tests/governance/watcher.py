@@ -30,7 +30,12 @@ ASK_EVERY_S = 0.005
 def main() -> None:
     connection.settings_dict["NAME"] = sys.argv[1]
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def until_the_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=until_the_end, daemon=True).start()
     last: object = ...
     while not ended.wait(ASK_EVERY_S):
         active = POLICIES.get(UUID(sys.argv[2])).active

@@ -212,7 +212,7 @@ def test_a_webhook_inside_the_network_is_refused_unless_it_is_allowed(
 
 
 # --- Filters and export -----------------------------------------------------------------------------------
-def events_of(client: APIClient, **wanted: object) -> list[str]:
+def events_of(client: APIClient, **wanted: str) -> list[str]:
     answer = client.get("/api/audit/", wanted)
     assert answer.status_code == 200, answer.json()
     return [row["event"] for row in answer.json()["results"]]
