@@ -147,7 +147,10 @@ def test_the_counters_start_anew_with_the_level(ready: Agent, bob: Principal) ->
     proposals.promote(agent=ready, principal=bob, to="intern", reason="earned")
     evidence = evidence_of(Agent.objects.get(pk=ready.pk))
     assert (evidence.maturity, evidence.to, evidence.runs) == ("intern", "supervised", 0)
-    assert criterion(evidence, "compliance").count == 0
+    assert {part.name: part.count for part in evidence.parts if part.count} == {}
+    levels.demote(agent=ready, principal=bob, to="student", reason="back")
+    again = evidence_of(Agent.objects.get(pk=ready.pk))
+    assert (again.runs, criterion(again, "compliance").count) == (0, 0)
 
 
 def test_above_autonomous_there_is_nothing(captain: Agent) -> None:
