@@ -6,10 +6,10 @@ from uuid import UUID
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents.api.serializers import MessageOut, OneRunOut
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView
 from atom.ground.api.serializers import AuditOut
 from atom.trace import Trace, trace
 from feedback.api.serializers import FeedbackOut

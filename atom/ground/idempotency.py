@@ -65,6 +65,8 @@ class Claim:
     key_id: UUID
     holder: UUID
     bound_to: UUID | None = None
+    # False: an earlier request began the run, this one looks on and must not give the key away.
+    is_own: bool = True
     # False: the answer waits for people; asking again goes on with it.
     is_final: bool = True
     # Whether a failure on our side came after something had happened: then it is remembered too.
@@ -123,7 +125,7 @@ def take(wanted: Asked) -> Claim | Stored:
     if row.status is not None:
         return Stored(row.status, row.headers, _unseal(row))
     if is_idle:
-        return Claim(row.pk, row.holder, row.bound_to)
+        return Claim(row.pk, row.holder, row.bound_to, is_own=False)
     raise KeyInFlight
 
 
@@ -135,7 +137,7 @@ def take_over(claim: Claim) -> None:
     )
     if not taken:
         raise KeyInFlight
-    claim.holder, claim.bound_to = holder, None
+    claim.holder, claim.bound_to, claim.is_own = holder, None, True
 
 
 def bind(claim: Claim, run_id: UUID) -> None:
@@ -159,7 +161,9 @@ def keep(claim: Claim, answer: Stored) -> None:
 def free(claim: Claim, *, only_unbound: bool = False) -> None:
     """Forget the request: the same key may be used anew. `only_unbound`: unless a run carries it."""
     held = IdempotencyKey.objects.filter(pk=claim.key_id, holder=claim.holder, status=None)
-    (held.filter(bound_to=None) if only_unbound else held).delete()
+    held.filter(bound_to=None if only_unbound else claim.bound_to).delete()
+    # Taken over from an earlier run, and nothing came of it: that run carries the key again.
+    held.update(lease_until=timezone.now())
 
 
 def forget_old() -> int:

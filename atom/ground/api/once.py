@@ -7,7 +7,7 @@ Every POST of ours takes the header; a request without one costs nothing more. O
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import structlog
 from django.db import transaction
@@ -81,18 +81,18 @@ def once(view: KeyedView[P]) -> View[P]:
         await in_db(_settle, found, response)
         return response
 
-    return keyed
+    return cast(View[P], keyed)
 
 
 def _settle(claim: Claim, response: HttpResponseBase) -> None:
     """Remember the answer, forget the request, or leave the key with the run that is still at work."""
-    is_whole = isinstance(response, HttpResponse)
-    if claim.bound_to is not None and (not claim.is_final or not is_whole):
+    whole = response if isinstance(response, HttpResponse) else None
+    if claim.bound_to is not None and (not claim.is_final or whole is None):
         return
     try:
-        if is_whole and claim.is_final and _is_remembered(claim, response.status_code):
-            keep(claim, _stored(response))
-        else:
+        if whole is not None and claim.is_final and _is_remembered(claim, whole.status_code):
+            keep(claim, _stored(whole))
+        elif claim.is_own:
             free(claim)
     except KeyInFlight:
         # Somebody else gave the same run's answer first, or took the key of a request that was too slow.
@@ -123,7 +123,8 @@ class Once(views.APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if request.method != "POST" or not hasattr(self, "post"):
+        post = getattr(self, "post", None)
+        if request.method != "POST" or post is None:
             return
         wanted = asked_with_key(request, who(request), request._request.body)
         if wanted is None:
@@ -131,8 +132,8 @@ class Once(views.APIView):
         found = take(wanted)
         if isinstance(found, Stored):
             raise _Replayed(found)
-        # REST framework calls whatever is `post` after this.
-        self.post = partial(self._post_once, found, self.post)
+        # REST framework looks `post` up after this.
+        self.__dict__["post"] = partial(self._post_once, found, post)
 
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, _Replayed):
