@@ -51,6 +51,7 @@ def until(socket: ClientConnection, kind: str, **fields: object) -> list[dict[st
             found.append(json.loads(socket.recv(timeout=20)))
         except TimeoutError:
             raise AssertionError(f"no {kind} came, but {found[-5:]}") from None
+        assert found[-1]["type"] != "error", found[-1]
     return found
 
 

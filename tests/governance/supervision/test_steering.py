@@ -203,6 +203,23 @@ async def test_a_correction_of_a_paused_run_is_heard_when_it_goes_on(
     assert openai_simulator.requests[-1].json["messages"][-1]["content"] == "Shorter."
 
 
+async def test_a_correction_and_the_word_to_go_on_at_once_are_both_obeyed(
+    supervise: Open, chat: Open, helper: Agent, openai_simulator: OpenAISimulator
+) -> None:
+    async with supervise() as watching, chat() as talk:
+        for _ in range(5):
+            say(openai_simulator)
+            openai_simulator.will_say("Better now.")
+            run_id, _ = await running(talk)
+            await watching.send(type="run.pause", run_id=run_id)
+            await talk.until("paused")
+            await watching.send(type="run.correct", run_id=run_id, text="Shorter.")
+            await watching.send(type="run.resume", run_id=run_id)
+            await talk.until("corrected")
+            assert text_of(await talk.until("run_ended", status="succeeded")) == "Better now."
+    assert openai_simulator.abandoned == 5
+
+
 async def test_a_correction_that_comes_with_the_last_word_is_heard_all_the_same(
     supervise: Open, chat: Open, helper: Agent, openai_simulator: OpenAISimulator
 ) -> None:
