@@ -190,7 +190,8 @@ def _facts(action: gate.Action, agent: Agent, assessment: Assessment, standing: 
     return Facts(
         action=normal_action(action.name),
         agent=agent.slug,
-        maturity=standing.maturity,
+        # The plain text: rules compare texts with texts.
+        maturity=standing.maturity.value,
         complexity=assessment.complexity,
         hour=timezone.now().hour,
         arguments=action.arguments,
