@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -172,3 +174,16 @@ def test_keys_asked_for_at_once_have_one_effect_each(
     assert {status for _, status, _ in answers} <= {201, 409}
     for key in range(keys):
         assert len({content for one, status, content in answers if one == key and status == 201}) == 1
+
+
+@pytest.mark.parametrize("key", [None, "from-a-page"])
+def test_a_signed_in_page_writes_over_rest_with_or_without_a_key(alice: Principal, key: str | None) -> None:
+    ensure_direct_agent(workspace_id=alice.workspace_id)
+    client = APIClient(enforce_csrf_checks=True)
+    client.force_login(get_user_model().objects.get(pk=alice.user_id))
+    client.cookies[settings.CSRF_COOKIE_NAME] = token = "a" * 32
+    given = {"HTTP_X_CSRFTOKEN": token} | ({"HTTP_IDEMPOTENCY_KEY": key} if key else {})
+    answers = [client.post("/api/sessions/", {"agent": "direct"}, format="json", **given) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert Session.objects.count() == (1 if key else 2)
+    assert client.post("/api/sessions/", {"agent": "direct"}, format="json").status_code == 403

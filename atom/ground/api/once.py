@@ -121,6 +121,11 @@ class Once(views.APIView):
 
     is_one_transaction = True
 
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        # Held before anybody reads it as a stream, as the CSRF check of a signed-in person's request does.
+        request.body  # noqa: B018
+        return super().initialize_request(request, *args, **kwargs)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         post = getattr(self, "post", None)
