@@ -13,6 +13,7 @@ from agents.models import Agent, AgentStatus, Maturity, Run
 from agents.runs.start import start_chat
 from agents.services import create_session
 from agents.tasks import run_async
+from atom.ground import audit
 from atom.ground.database import in_db
 from atom.ground.errors import AgentPaused, AtomError
 from atom.ground.principal import Principal
@@ -66,6 +67,12 @@ def request_run(*, agent: Agent, principal: Principal, trigger: str, message: st
     else:
         wish.status, wish.reason = TriggerStatus.QUEUED, "It starts at once."
     wish.save(force_insert=True)
+    audit.append(
+        workspace_id=agent.workspace_id,
+        actor=principal.username,
+        event="run.wanted",
+        details={"triggered": wish.pk, "agent": agent.slug, "trigger": trigger, "status": str(wish.status)},
+    )
     if wish.status == TriggerStatus.QUEUED:
         transaction.on_commit(lambda: run_wanted.send(sender=TriggeredRun, triggered_id=wish.pk))
     return wish
