@@ -410,9 +410,9 @@ class Runner:
             code = self._stop_code or str(status)
             error = {"message": f"The run ended early: {self._stop_reason or status}.", "code": code}
             error["type"] = "run_ended"
-        # Why the model stopped stands in no column.
-        self._kept.append((self.log.seq + 1, NAMES[RunEnded], {"finish_reason": self._finish_reason}))
-        outcome = self._outcome(status, error)
+        # Why the model stopped stands in no column. Not among what is kept before: the run may not be over yet.
+        end = (self.log.seq + 1, NAMES[RunEnded], {"finish_reason": self._finish_reason})
+        outcome = replace(self._outcome(status, error), events=[*self._kept, end])
         answer: list[Part] = [Text("".join(self._text))] if self._text else []
         message_id: str | None = None
         try:

@@ -45,6 +45,11 @@ def kept_messages(run_id: str) -> list[tuple[str, str, bool, str]]:
     return [(row.role, row.text, row.is_complete, row.author) for row in rows]
 
 
+def history_of(run_id: str) -> list[str]:
+    """The kinds of the events that stay: all but what was said, which stays as messages."""
+    return list(RunEvent.objects.filter(run_id=run_id).order_by("seq").values_list("type", flat=True))
+
+
 # --- Pause -------------------------------------------------------------------------------------------------
 async def test_a_paused_run_says_nothing_until_it_is_resumed_and_then_loses_no_word(
     supervise: Open, chat: Open, helper: Agent, openai_simulator: OpenAISimulator
@@ -64,8 +69,7 @@ async def test_a_paused_run_says_nothing_until_it_is_resumed_and_then_loses_no_w
     assert text_of(seen) == WORDS
     assert [event["seq"] for event in after if event["type"] == "resumed"]
     assert (await in_db(kept_messages, run_id))[-1] == ("assistant", WORDS, True, "")
-    kept = await in_db(lambda: list(RunEvent.objects.filter(run_id=run_id).values_list("type", flat=True)))
-    assert kept == ["paused", "resumed"]
+    assert await in_db(history_of, run_id) == ["paused", "resumed", "run_ended"]
 
 
 async def test_a_paused_run_calls_no_tool_until_it_is_resumed(
@@ -237,6 +241,7 @@ async def test_a_correction_that_comes_with_the_last_word_is_heard_all_the_same(
         ("Again.", True, "bob"),
         ("Said again.", True, ""),
     ]
+    assert await in_db(history_of, run_id) == ["corrected", "run_ended"]
 
 
 async def test_a_tool_that_was_wanted_before_the_correction_is_not_run(
