@@ -12,6 +12,7 @@ from agents.models import OPEN_STATUSES, Agent, Correction, Message, Run, RunEve
 from agents.parts import request_to_json, to_json
 from agents.runs.attempts import Tried, keep_attempts
 from agents.signals import run_ended
+from atom.ground.database import one_writer
 from atom.ground.errors import SessionBusy
 from llm.messages import Part, Request, Text, ToolCall, ToolResult
 
@@ -149,13 +150,15 @@ def parked_results(run: Run) -> list[ToolResult]:
     ]
 
 
+@one_writer()
 @transaction.atomic
 def end_run(
     *, run_id: UUID, outcome: Outcome, answer: Sequence[Part], is_own: bool = False, hears: bool = False
 ) -> Message | None:
     """Close the run once, with its answer; None (and nothing changed) when somebody else had closed it.
 
-    `is_own`: the run's own process closes it, which knows best what was used: that is kept in any case.
+    `is_own`: the run's own process closes it, which knows best what was used: that is kept in any case. It also
+    announces the end itself, once its listeners have heard.
     `hears`: it may still take corrections, so NotOver is raised when one waits.
     """
     run = Run.objects.select_for_update().get(pk=run_id)
@@ -177,8 +180,14 @@ def end_run(
     message = None
     if answer or outcome.status == RunStatus.SUCCEEDED:
         message = add_message(run, Message.Role.ASSISTANT, answer, is_complete=outcome.status == RunStatus.SUCCEEDED)
-    transaction.on_commit(lambda: run_ended.send(sender=Run, run_id=run_id, status=outcome.status))
+    if not is_own:
+        transaction.on_commit(lambda: announce_end(run_id, outcome.status))
     return message
+
+
+def announce_end(run_id: UUID, status: str) -> None:
+    """Tell the upper rooms; their receivers may have to wait for the broker."""
+    run_ended.send(sender=Run, run_id=run_id, status=status)
 
 
 def _served(outcome: Outcome) -> dict[str, Any]:

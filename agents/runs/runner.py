@@ -410,26 +410,7 @@ class Runner:
             code = self._stop_code or str(status)
             error = {"message": f"The run ended early: {self._stop_reason or status}.", "code": code}
             error["type"] = "run_ended"
-        # Why the model stopped stands in no column. Not among what is kept before: the run may not be over yet.
-        end = (self.log.seq + 1, NAMES[RunEnded], {"finish_reason": self._finish_reason})
-        outcome = replace(self._outcome(status, error), events=[*self._kept, end])
-        answer: list[Part] = [Text("".join(self._text))] if self._text else []
-        message_id: str | None = None
-        try:
-            message = await in_db(
-                records.end_run,
-                run_id=self.run_id,
-                outcome=outcome,
-                answer=answer,
-                is_own=True,
-                hears=self._hears(status),
-            )
-            message_id = str(message.id) if message else None
-        except records.NotOver:
-            raise
-        except Exception:
-            # The listeners are told all the same; the sweep over lost runs will close the row.
-            log.exception("run_not_recorded", run_id=str(self.run_id))
+        is_written, message_id = await self._write_down(status, error)
         ended = RunEnded(
             status=status,
             error=error,
@@ -440,8 +421,34 @@ class Runner:
             provider=served.provider,
             model=served.model,
         )
-        await self.log.emit(ended)
-        await self.log.close()
+        try:
+            await self.log.emit(ended)
+            await self.log.close()
+        finally:
+            if is_written:
+                await in_db(records.announce_end, self.run_id, status)
+
+    async def _write_down(self, status: RunStatus, error: dict[str, Any] | None) -> tuple[bool, str | None]:
+        """Keep the end in the database. Gives whether that went well, and the id of the answer's message."""
+        # Why the model stopped stands in no column. Not among what is kept before: the run may not be over yet.
+        end = (self.log.seq + 1, NAMES[RunEnded], {"finish_reason": self._finish_reason})
+        answer: list[Part] = [Text("".join(self._text))] if self._text else []
+        try:
+            message = await in_db(
+                records.end_run,
+                run_id=self.run_id,
+                outcome=replace(self._outcome(status, error), events=[*self._kept, end]),
+                answer=answer,
+                is_own=True,
+                hears=self._hears(status),
+            )
+        except records.NotOver:
+            raise
+        except Exception:
+            # The listeners are told all the same; the sweep over lost runs will close the row.
+            log.exception("run_not_recorded", run_id=str(self.run_id))
+            return False, None
+        return True, str(message.id) if message else None
 
     def _hears(self, status: RunStatus) -> bool:
         """Whether a correction can still change the answer: not once the client has calls to run."""

@@ -4,11 +4,14 @@ Django gives each request a thread for sync code; a run outlives its request, so
 """
 
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from channels.db import DatabaseSyncToAsync
+from django.db import connection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,3 +25,21 @@ async def in_db(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     call = functools.partial(function, *args, **kwargs)
     result: T = await DatabaseSyncToAsync(call, thread_sensitive=False, executor=_POOL)()
     return result
+
+
+_WRITING = threading.Lock()
+
+
+@contextmanager
+def one_writer() -> Iterator[None]:
+    """Around a transaction of which many come at once: on SQLite this process begins them one after the other.
+
+    SQLite has one writer anyway, but whoever finds it busy sleeps for up to 100 ms before looking again, however
+    short the other's work was.
+    """
+    # Whoever is in a transaction has SQLite's own lock already, and may not wait for who waits for that.
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        yield
+        return
+    with _WRITING:
+        yield

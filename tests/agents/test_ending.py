@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from agents.models import Agent, Run
 from agents.runs.live import CONTROL_CHANNEL
+from agents.signals import run_ended
 from tests.events import sse_events
 from tests.simulators.openai import OpenAISimulator
 
@@ -56,3 +57,27 @@ def test_a_stop_that_comes_while_a_run_is_being_written_down_does_not_lose_its_e
         last = list(events)[-1]
     assert (last["type"], last["status"]) == ("run_ended", "succeeded")
     assert Run.objects.get(pk=run_id).status == "succeeded"
+
+
+def test_listeners_hear_of_the_end_before_the_rooms_above_do(
+    http: httpx.Client, make_agent: Callable[..., Agent], openai_simulator: OpenAISimulator
+) -> None:
+    """A receiver may wait for the broker; whoever listens does not."""
+    make_agent("helper")
+    openai_simulator.will_say("one two")
+    has_heard, was_first = threading.Event(), list[bool]()
+    is_announced = threading.Event()
+
+    def wait_for_the_listener(**_: object) -> None:
+        was_first.append(has_heard.wait(10))
+        is_announced.set()
+
+    run_ended.connect(wait_for_the_listener)
+    try:
+        with http.stream("POST", "/api/agents/helper/chat/", json={"message": "hi", "stream": True}) as answer:
+            assert [event["type"] for event in sse_events(answer)][-1] == "run_ended"
+        has_heard.set()
+        assert is_announced.wait(20)
+    finally:
+        run_ended.disconnect(wait_for_the_listener)
+    assert was_first == [True]
