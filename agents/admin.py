@@ -21,7 +21,7 @@ from agents import queries, services
 from agents.api.serializers import ToolIn
 from agents.models import Agent, AgentStatus, Maturity, Run, RunStatus, Session
 from agents.threads import Turn, thread_of
-from agents.tools.http import check_tool_url
+from agents.tools.declared import check_tools
 from atom.ground.admin import WorkspaceAdmin, button, column
 from atom.ground.display import count, data_html, moment_html, money, seconds, share_html
 from atom.ground.errors import AtomError
@@ -73,7 +73,8 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
         required=False,
         initial=list,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 8, "class": "atom-code", "spellcheck": "false"}),
-        help_text="A list of tools that Atom runs: name, description, parameters, action, kind (http), url, method.",
+        help_text="A list of tools that Atom runs: name, description, parameters, action, kind (http), url, method, "
+        "secret; or kind (mcp), server, name. A secret is sealed and not shown again.",
     )
 
     class Meta:
@@ -101,11 +102,10 @@ class AgentForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable
         data = ToolIn(data=given, many=True)
         if not data.is_valid():
             raise forms.ValidationError(_first_error(data.errors))
-        for tool in data.validated_data:
-            try:
-                check_tool_url(tool["url"])
-            except AtomError as exc:
-                raise forms.ValidationError(exc.message) from exc
+        try:
+            check_tools(workspace_id=self.workspace_id, tools=data.validated_data)
+        except AtomError as exc:
+            raise forms.ValidationError(exc.message) from exc
         return [dict(tool) for tool in data.validated_data]
 
 

@@ -33,6 +33,7 @@ class Action:
     """Something an agent is about to do. `name` is the action (`delete`, `send_email`, `chat`), not the tool.
 
     `tool` and `call_id` are given when a model asked for it inside run `run_id`; `is_run_by_atom` says who executes.
+    `complexity` is what a person has said of the tool, in place of the catalogue.
     """
 
     workspace_id: UUID
@@ -45,6 +46,7 @@ class Action:
     call_id: str = ""
     is_run_by_atom: bool = False
     context: dict[str, Any] = field(default_factory=dict)
+    complexity: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of an approval: `pending`, `approved` (and now taken: nobody gets it again), or refused."""
+    """What became of an approval: `pending`, `approved` (and now taken: nobody gets it again), or refused.
+
+    Of an action that Atom runs also `executed` or `failed`, with what the tool said in `reason`.
+    """
 
     status: str
     arguments: dict[str, Any]
@@ -110,6 +115,14 @@ class Gate(Protocol):
 
     async def held(self, workspace_id: UUID, approval_id: UUID) -> Held | None:
         """The call that this approval is about; None where the workspace has no such approval."""
+        ...
+
+    async def asked_before(self, action: Action) -> UUID | None:
+        """The approval of the same action, asked for outside a run, whose end nobody has been told yet."""
+        ...
+
+    async def outcome(self, approval_id: UUID) -> Answer:
+        """What became of an action that Atom runs outside a run. An end is told once."""
         ...
 
     async def reserve(self, spender: Spender, model: str, estimate_usd: Decimal) -> Hold | None:

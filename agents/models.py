@@ -286,3 +286,86 @@ class StoredResponse(models.Model):
 
     def __str__(self) -> str:
         return f"resp_{self.id.hex}"
+
+
+class ToolSecret(models.Model):
+    """The secret of an agent's HTTP tool, sealed apart from the tool's declaration, which people read."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="tool_secrets")
+    tool = models.CharField(max_length=64)
+    # `https://host:port`: the only address that the secret goes to.
+    origin = models.CharField(max_length=300)
+    sealed = models.BinaryField(editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["agent", "tool"], name="one_secret_per_tool")]
+
+    def __str__(self) -> str:
+        return self.bound_to
+
+    @property
+    def bound_to(self) -> str:
+        return f"{self.agent_id}/{self.tool}"
+
+
+class MCPServer(models.Model):
+    """A server of tools that speaks MCP. `sealed` holds the values of its headers, or of its environment."""
+
+    class Transport(models.TextChoices):
+        HTTP = "http", "Streamable HTTP"
+        STDIO = "stdio", "A program started by Atom (stdio)"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="mcp_servers")
+    slug = models.SlugField(max_length=30)
+    name = models.CharField(max_length=100)
+    transport = models.CharField(max_length=5, choices=Transport, default=Transport.HTTP)
+    url = models.CharField(max_length=2000, blank=True)
+    # The program and its arguments.
+    command = models.JSONField(default=list, blank=True)
+    sealed = models.BinaryField(editable=False)
+    # What people see of the sealed values: their names.
+    value_names = models.JSONField(default=list, blank=True, editable=False)
+    timeout_s = models.FloatField(default=30.0)
+    is_enabled = models.BooleanField(default=True)
+    refreshed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "MCP server"
+        constraints = [models.UniqueConstraint(fields=["workspace", "slug"], name="mcp_slug_once_per_workspace")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class MCPTool(models.Model):
+    """A server's tool as it described itself when it was last looked at. `digest` pins description and schema."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    server = models.ForeignKey(MCPServer, on_delete=models.CASCADE, related_name="tools")
+    name = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    input_schema = models.JSONField(default=dict)
+    digest = models.CharField(max_length=64)
+    # What policy judges, and how complex it is where the catalogue is not to say.
+    action = models.CharField(max_length=100)
+    complexity = models.PositiveSmallIntegerField(null=True, blank=True)
+    is_untrusted = models.BooleanField(default=True)
+    is_approved = models.BooleanField(default=False)
+    approved_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    approved_at = models.DateTimeField(null=True, blank=True)
+    # Calls that were let through, from every door.
+    call_count = models.PositiveBigIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "MCP tool"
+        constraints = [models.UniqueConstraint(fields=["server", "name"], name="mcp_tool_once_per_server")]
+
+    def __str__(self) -> str:
+        return self.name

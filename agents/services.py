@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from agents.models import Agent, AgentStatus, Maturity, Session
 from agents.runs.live import clear_stopped
-from agents.tools.http import check_tool_url
+from agents.tools.declared import check_tools, keep_secrets
 from atom.ground import audit
 from atom.ground.errors import Conflict, Unavailable
 from atom.ground.principal import Principal
@@ -35,9 +35,8 @@ def create_agent(
     tools: Sequence[Mapping[str, Any]] = (),
     owner_id: UUID | None = None,
 ) -> Agent:
-    """A new agent. A taken slug is a Conflict, a tool address that may not be called a BadRequest."""
-    for tool in tools:
-        check_tool_url(tool["url"])
+    """A new agent. A taken slug is a Conflict, a tool that could not work a BadRequest with its place."""
+    check_tools(workspace_id=workspace_id, tools=tools)
     try:
         with transaction.atomic():
             agent = Agent.objects.create(
@@ -47,9 +46,11 @@ def create_agent(
                 system_prompt=system_prompt,
                 maturity=maturity,
                 models=list(models),
-                tools=[dict(tool) for tool in tools],
                 owner_id=owner_id,
             )
+            if tools:
+                agent.tools = keep_secrets(agent, tools)
+                agent.save(update_fields=["tools"])
     except IntegrityError as exc:
         raise Conflict(f"There is already an agent with the slug '{slug}'.", param="slug") from exc
     audit.append(
@@ -64,8 +65,9 @@ def create_agent(
 @transaction.atomic
 def update_agent(*, agent: Agent, by: str, **changes: Any) -> Agent:
     """Change name, system prompt, models or tools; never maturity or confidence, which move by evidence."""
-    for tool in changes.get("tools", ()):
-        check_tool_url(tool["url"])
+    if "tools" in changes:
+        check_tools(workspace_id=agent.workspace_id, tools=changes["tools"])
+        changes["tools"] = keep_secrets(agent, changes["tools"])
     for name in EDITABLE & changes.keys():
         setattr(agent, name, changes[name])
     agent.save(update_fields=sorted(EDITABLE & changes.keys()))

@@ -275,6 +275,8 @@ AGENT_PANELS = ["governance.maturity.pages.agent_panel"]
 ATOM_ABANDON_AFTER = seconds("ATOM_ABANDON_AFTER", 60)
 ATOM_STREAM_WINDOW = seconds("ATOM_STREAM_WINDOW", 600)
 ATOM_APPROVAL_HOLD = seconds("ATOM_APPROVAL_HOLD", 30)
+# Lets the installation's admin register programs as MCP servers, which run as Atom's own user.
+ATOM_MCP_STDIO = boolean("ATOM_MCP_STDIO", default=False)
 STREAM_DONE_AFTER_ERROR = boolean("STREAM_DONE_AFTER_ERROR", default=False)
 
 # --- Audit trail -------------------------------------------------------------------------------------------

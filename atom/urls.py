@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from agents.api.mcp_door import mcp_door
 from agents.playground import playground
 from agents.usage_page import usage_page
 from atom import views
@@ -40,6 +41,7 @@ urlpatterns = [
     path("v1/", include("agents.api.openai.urls")),
     path("v1/", include("agents.api.anthropic.urls")),
     path("v1/", include("agents.api.responses.urls")),
+    path("mcp/<slug:server>/", mcp_door),
     path("api/", include("feedback.api.urls")),
     path("api/", include("governance.api.urls")),
 ]

@@ -11,8 +11,11 @@ from django.utils import timezone
 
 from agents.models import OPEN_STATUSES, Agent, AgentStatus
 from agents.tasks import run_async
-from agents.tools.http import HTTPTool, ToolFailed, run_tool
+from agents.tools.declared import tool_named
+from agents.tools.mcp.door import MCP_DOOR
+from agents.tools.own import LONGEST_S, OwnTool, Progress, ToolFailed, run_tool
 from atom.ground import audit
+from atom.ground.database import in_db
 from atom.ground.errors import AtomError
 from governance.approvals.inbox import announce
 from governance.judging import denied_today, is_as_bound
@@ -22,7 +25,8 @@ from governance.telling import tell_run, tell_waiting
 
 log = structlog.get_logger(__name__)
 
-TOOL_LIMIT_S = 60.0
+# With something to spare for what a tool does around its call.
+TOOL_LIMIT_S = LONGEST_S + 5.0
 # Longer than a tool may take: a lease runs out only when its worker is gone.
 LEASE = timedelta(seconds=90)
 
@@ -72,7 +76,7 @@ def execute(approval_id: UUID) -> bool:
     return True
 
 
-def _tool_to_run(approval: Approval) -> HTTPTool:
+def _tool_to_run(approval: Approval) -> OwnTool:
     """The agent's tool as it is declared now, if what was approved is still what would run; else CannotRun."""
     if approval.agent.status == AgentStatus.RETIRED:
         raise CannotRun("The agent was retired before the action ran.")
@@ -86,19 +90,35 @@ def _tool_to_run(approval: Approval) -> HTTPTool:
     return _declared_tool(approval.agent, approval)
 
 
-def _declared_tool(agent: Agent, approval: Approval) -> HTTPTool:
-    for tool in map(HTTPTool.from_json, agent.tools):
-        if tool.name == approval.tool and tool.action == approval.action:
-            return tool
-    raise CannotRun(f"The agent has no tool '{approval.tool}' for this action any more.")
+def _declared_tool(agent: Agent, approval: Approval) -> OwnTool:
+    tool = tool_named(agent, approval.tool, is_door=_is_asked_at_door(approval))
+    if tool is None or tool.action != approval.action:
+        raise CannotRun(f"The agent has no tool '{approval.tool}' for this action any more.")
+    return tool
 
 
-async def _run(tool: HTTPTool, approval: Approval) -> str:
+def _is_asked_at_door(approval: Approval) -> bool:
+    """Whether the call came to a server's own door, and not from a run of an agent that declares the tool."""
+    return bool(approval.decision.context.get("door") == MCP_DOOR)
+
+
+async def _run(tool: OwnTool, approval: Approval) -> str:
+    async def tell(news: Progress) -> None:
+        await in_db(_note_progress, approval, news)
+
     try:
         async with asyncio.timeout(TOOL_LIMIT_S):
-            return await run_tool(tool, approval.arguments, key=str(approval.id))
+            return await run_tool(tool, approval.arguments, key=str(approval.id), tell=tell)
     except TimeoutError as exc:
         raise ToolFailed(f"The tool {tool.name} was not done within {TOOL_LIMIT_S:g} s.") from exc
+
+
+@transaction.atomic
+def _note_progress(approval: Approval, news: Progress) -> None:
+    """For whoever has the approval open."""
+    told = {"progress": news.progress, "total": news.total, "message": news.message}
+    Approval.objects.filter(pk=approval.pk, status=ApprovalStatus.APPROVED).update(progress=told)
+    announce(approval)
 
 
 @transaction.atomic

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from agents.gate import Action, Answer, Held, Spender, Verdict
 from atom.ground.database import in_db
+from governance.approvals import unrun
 from governance.budgets import spending
 from governance.judging import judge_action
 from governance.queries import held_call
@@ -23,6 +24,12 @@ class PolicyGate:
 
     async def held(self, workspace_id: UUID, approval_id: UUID) -> Held | None:
         return await in_db(held_call, workspace_id, approval_id)
+
+    async def asked_before(self, action: Action) -> UUID | None:
+        return await in_db(unrun.asked_before, action)
+
+    async def outcome(self, approval_id: UUID) -> Answer:
+        return await in_db(unrun.outcome, approval_id)
 
     async def reserve(self, spender: Spender, model: str, estimate_usd: Decimal) -> Hold | None:
         return await spending.reserve(spender, model, estimate_usd)

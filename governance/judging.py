@@ -60,7 +60,7 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
     """
     waits = _waiting_time(Priority.NORMAL, expires_in_s)
     started = time.perf_counter_ns()
-    assessment = assess(action.name)
+    assessment = _assessed(action)
     agent = _agent_of(action, assessment)
     rules = oversight_of(action.workspace_id)
     standing = standing_of(agent, action.context)
@@ -140,10 +140,14 @@ def _follow_up(decision: Decision, agent: Agent, rules: Oversight) -> None:
         levels.punish(agent, reason=decision.reason, source=Source.DECISION, source_id=decision.pk)
 
 
-def capability(agent: Agent, action_name: str, rules: Oversight) -> tuple[Assessment, Ruling]:
+def capability(
+    agent: Agent, action_name: str, rules: Oversight, complexity: int | None = None
+) -> tuple[Assessment, Ruling]:
     """What would be said if the agent wanted to do this now, without arguments; nothing is stored or counted."""
-    action = gate.Action(workspace_id=agent.workspace_id, agent_id=agent.pk, name=action_name, arguments={})
-    assessment, standing = assess(action_name), standing_of(agent, {})
+    action = gate.Action(
+        workspace_id=agent.workspace_id, agent_id=agent.pk, name=action_name, arguments={}, complexity=complexity
+    )
+    assessment, standing = _assessed(action), standing_of(agent, {})
     barred = _barred(assessment, rules, standing)
     if barred is not None:
         return assessment, barred
@@ -166,7 +170,9 @@ def judge_again(approval: Approval) -> Ruling:
         context=asked.context,
     )
     agent = Agent.objects.get(pk=approval.agent_id)
-    assessment, standing = assess(action.name), standing_of(agent, asked.context)
+    # As it was assessed then: somebody may have said it of the tool.
+    assessment = Assessment(asked.complexity, is_known=not asked.is_unknown_action)
+    standing = standing_of(agent, asked.context)
     barred = _barred(assessment, oversight_of(agent.workspace_id), standing)
     return barred or _ruling(agent, action.name, assessment, _facts(action, agent, assessment, standing))
 
@@ -180,6 +186,10 @@ def denied_today(approval: Approval) -> str:
         return ""
     now = judge_again(approval)
     return now.reason if now.decision == gate.Decision.DENY else ""
+
+
+def _assessed(action: gate.Action) -> Assessment:
+    return assess(action.name) if action.complexity is None else Assessment(action.complexity)
 
 
 def _facts(action: gate.Action, agent: Agent, assessment: Assessment, standing: Standing) -> Facts:

@@ -9,19 +9,46 @@ from rest_framework import serializers
 from agents.fields import exact
 from agents.models import Agent, Attempt, Maturity, Message, Run, Session
 from agents.parts import THOUGHT
+from agents.tools.own import LONGEST_S, MOST_BYTES
 from atom.ground.errors import BadRequest, TooLarge
 
 
-class ToolIn(serializers.Serializer[Any]):
-    """A tool that Atom runs: the arguments go as the JSON body to `url`."""
+class HTTPToolIn(serializers.Serializer[Any]):
+    """A tool behind an address: the arguments of a GET go into its query, of anything else into its JSON body."""
 
+    kind = serializers.ChoiceField(choices=["http"])
     name = serializers.RegexField(r"^[A-Za-z0-9_-]{1,64}$")
     description = serializers.CharField(allow_blank=True, default="")
     parameters = serializers.DictField(required=False)
     action = serializers.CharField(max_length=100, required=False)
-    kind = serializers.ChoiceField(choices=["http"])
     url = serializers.URLField(max_length=2000)
     method = serializers.ChoiceField(choices=["GET", "POST", "PUT", "PATCH", "DELETE"], default="POST")
+    headers = serializers.DictField(child=serializers.CharField(max_length=4000, allow_blank=True), required=False)
+    secret = serializers.CharField(max_length=4000, allow_blank=True, required=False)
+    timeout_s = serializers.FloatField(min_value=0.1, max_value=LONGEST_S, required=False)
+    max_bytes = serializers.IntegerField(min_value=1, max_value=MOST_BYTES, required=False)
+    untrusted = serializers.BooleanField(default=False)
+
+
+class MCPToolIn(serializers.Serializer[Any]):
+    """The approved tools of one of the workspace's MCP servers, or the one called `name`."""
+
+    kind = serializers.ChoiceField(choices=["mcp"])
+    server = serializers.CharField(max_length=30)
+    name = serializers.CharField(max_length=200, required=False)
+
+
+class ToolIn(serializers.Serializer[Any]):
+    """A tool that Atom runs, of one of two kinds."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        kind = data.get("kind") if isinstance(data, dict) else None
+        if kind not in KINDS_OF_TOOLS:
+            raise serializers.ValidationError({"kind": "A tool is an object whose kind is 'http' or 'mcp'."})
+        return KINDS_OF_TOOLS[kind]().run_validation(data)
+
+
+KINDS_OF_TOOLS: dict[str, type[serializers.Serializer[Any]]] = {"http": HTTPToolIn, "mcp": MCPToolIn}
 
 
 class NewAgent(serializers.Serializer[Any]):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from agents.api import chat, tokens, usage, views
+from agents.api import chat, mcp_servers, tokens, usage, views
 from agents.models import AgentStatus
 
 urlpatterns = [
@@ -18,5 +18,11 @@ urlpatterns = [
     path("runs/<uuid:run_id>/", views.OneRun.as_view()),
     path("runs/<uuid:run_id>/events/", chat.run_events),
     path("runs/<uuid:run_id>/cancel/", views.CancelRun.as_view()),
+    path("mcp-servers/", mcp_servers.Servers.as_view()),
+    path("mcp-servers/<uuid:server_id>/", mcp_servers.OneServer.as_view()),
+    path("mcp-servers/<uuid:server_id>/refresh/", mcp_servers.Refresh.as_view()),
+    path("mcp-servers/<uuid:server_id>/tools/", mcp_servers.Tools.as_view()),
+    path("mcp-servers/<uuid:server_id>/tools/<path:name>/approve/", mcp_servers.Approve.as_view()),
+    path("mcp-servers/<uuid:server_id>/tools/<path:name>/withdraw/", mcp_servers.Withdraw.as_view()),
     path("usage/", usage.Usage.as_view()),
 ]

@@ -44,6 +44,17 @@ class ToolStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolProgress:
+    """How far a tool says that it is; `total` is None where it does not know."""
+
+    call_id: str
+    name: str
+    progress: float
+    total: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolEnded:
     call_id: str
     name: str
@@ -102,6 +113,7 @@ RunEvent: TypeAlias = (
     | ToolCall
     | ToolJudged
     | ToolStarted
+    | ToolProgress
     | ToolEnded
     | ApprovalNeeded
     | Paused
@@ -118,8 +130,8 @@ def _wire_name(kind: type) -> str:
 KINDS: dict[str, type] = {
     _wire_name(kind): kind
     for kind in (
-        TextDelta, ThinkingDelta, ToolCall, ToolJudged, ToolStarted, ToolEnded, ApprovalNeeded, Paused, Resumed,
-        Corrected, RunEnded,
+        TextDelta, ThinkingDelta, ToolCall, ToolJudged, ToolStarted, ToolProgress, ToolEnded, ApprovalNeeded,
+        Paused, Resumed, Corrected, RunEnded,
     )
 }  # fmt: skip
 NAMES = {kind: name for name, kind in KINDS.items()}

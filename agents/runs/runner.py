@@ -8,15 +8,14 @@ from dataclasses import asdict, replace
 from typing import Any, assert_never
 from uuid import UUID
 
-import orjson
 import structlog
-from django.conf import settings
 
 from agents import gate
 from agents.fields import exact
 from agents.models import Run, RunStatus
 from agents.runs import records
 from agents.runs.attempts import encode
+from agents.runs.calls import ToolCalls
 from agents.runs.events import (
     NAMES,
     ApprovalNeeded,
@@ -25,17 +24,13 @@ from agents.runs.events import (
     RunEvent,
     TextDelta,
     ThinkingDelta,
-    ToolCall,
-    ToolEnded,
-    ToolJudged,
-    ToolStarted,
     data_of,
 )
 from agents.runs.live import asked_to_stop
 from agents.runs.steering import Steering
 from agents.runs.streams import RunLog
 from agents.runs.turn import Parked, TooManyRounds, Turn, with_results
-from agents.tools.http import HTTPTool, run_tool
+from agents.tools.own import OwnTool
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
 from llm import events as llm_events
@@ -81,16 +76,16 @@ class Runner:
         self._stop_reason = ""
         self._stop_code = ""
         self.task: asyncio.Task[None] | None = None
-        self._woken = asyncio.Event()
         self._last: ServedBy | None = None
         self.steering = Steering(self.run_id, self._emit)
+        self._calls = ToolCalls(turn, self.steering, emit=self._emit, say=self._say)
 
     @property
     def is_paused(self) -> bool:
         return self.steering.is_paused
 
     @property
-    def own_tools(self) -> dict[str, HTTPTool]:
+    def own_tools(self) -> dict[str, OwnTool]:
         return self.turn.own_tools
 
     # --- What others may do with a run -----------------------------------------------------------------
@@ -108,7 +103,7 @@ class Runner:
             self.task.cancel()
 
     def wake(self) -> None:
-        self._woken.set()
+        self._calls.wake()
 
     def look(self) -> None:
         self.steering.look()
@@ -150,7 +145,7 @@ class Runner:
         if self.turn.held is not None:
             held = self.turn.held
             await self._emit(ApprovalNeeded(str(held.approval_id), held.call_id, held.tool, held.reason))
-            is_released = await self._release_held(held.approval_id, held.call_id, held.tool)
+            is_released = await self._calls.release_held(held.approval_id, held.call_id, held.tool)
             self._finish_reason = "tool_calls" if is_released else "stop"
             return
         rounds = 0
@@ -171,15 +166,16 @@ class Runner:
                 return
             said: list[Part] = [*thoughts, *([Text("".join(self._text))] if self._text else [])]
             self._text = []
-            is_answer, results, pending = await self._judge(calls)
-            if is_answer:
+            judged = await self._calls.judge(calls, self._request.messages)
+            self._finish_reason = "tool_calls" if judged.is_released else "stop"
+            if judged.is_answer:
                 # The client has the next word: it runs the calls and asks again with their results.
                 self._text = [part.text for part in said if isinstance(part, Text)] + self._text
                 return
-            await in_db(records.add_round, self.run_id, [*said, *calls], results)
+            await in_db(records.add_round, self.run_id, [*said, *calls], judged.results)
             answer = Message("assistant", (*said, *calls))
             self._request = replace(self._request, messages=(*self._request.messages, answer))
-            if pending and await self._park():
+            if judged.is_pending and await self._park():
                 raise Parked
             self._request = with_results(self._request, await in_db(results_of, self.run_id))
         raise TooManyRounds(f"The model was still calling tools after {MAX_ROUNDS} rounds.")
@@ -297,99 +293,6 @@ class Runner:
             raise asyncio.CancelledError
         self.steering.is_over = is_parked
         return is_parked
-
-    # --- Tool calls ------------------------------------------------------------------------------------------
-    async def _judge(self, calls: list[ModelToolCall]) -> tuple[bool, list[ToolResult], bool]:
-        """Judge each call by itself. Gives: is this the answer to the client, results of ours, is any pending."""
-        released, results, pending = False, list[ToolResult](), False
-        for call in calls:
-            await self.steering.stand_by()
-            own = self.turn.own_tools.get(call.name)
-            verdict, arguments = await self._verdict(call, own)
-            await self._emit(ToolJudged(call.id, call.name, verdict.decision, verdict.reason))
-            if own is None:
-                released |= await self._release(call, verdict)
-            elif verdict.is_allowed:
-                results.append(await self._run_own(own, call, arguments))
-            elif verdict.approval_id is not None:
-                pending = True
-                await self._emit(ApprovalNeeded(str(verdict.approval_id), call.id, call.name, verdict.reason))
-            else:
-                results.append(ToolResult(call.id, f"Refused: {verdict.reason}"))
-        self._finish_reason = "tool_calls" if released else "stop"
-        # A refusal to the client is assistant text, so the answer ends here even when no call is left.
-        is_answer = released or all(call.name not in self.turn.own_tools for call in calls)
-        return is_answer, results, pending
-
-    async def _verdict(self, call: ModelToolCall, own: HTTPTool | None) -> tuple[gate.Verdict, dict[str, Any]]:
-        try:
-            arguments = orjson.loads(call.arguments or b"{}")
-        except orjson.JSONDecodeError:
-            arguments = None
-        if not isinstance(arguments, dict):
-            reason = "The arguments are not a JSON object."
-            return gate.Verdict(gate.Decision.DENY, reason, 4, rule="bad-arguments"), {}
-        action = gate.Action(
-            workspace_id=self.turn.workspace_id,
-            agent_id=self.turn.agent_id,
-            user_id=self.turn.user_id,
-            run_id=self.run_id,
-            name=own.action if own else call.name,
-            arguments=arguments,
-            tool=call.name,
-            call_id=call.id,
-            is_run_by_atom=own is not None,
-        )
-        return await gate.judge(action), arguments
-
-    async def _run_own(self, tool: HTTPTool, call: ModelToolCall, arguments: dict[str, Any]) -> ToolResult:
-        # People may have paused the run while the call was judged.
-        await self.steering.stand_by()
-        await self._emit(ToolStarted(call.id, call.name))
-        try:
-            result, ok = await run_tool(tool, arguments, key=f"{self.run_id}:{call.id}"), True
-        except AtomError as exc:
-            result, ok = exc.message, False
-        await self._emit(ToolEnded(call.id, call.name, ok, result))
-        return ToolResult(call.id, result)
-
-    async def _release(self, call: ModelToolCall, verdict: gate.Verdict) -> bool:
-        """Let the client have the call, or put words in its place. True when it was released."""
-        if verdict.is_allowed:
-            await self._emit(ToolCall(call.id, call.name, call.arguments))
-            return True
-        if verdict.approval_id is None:
-            await self._say(f"The call to {call.name} was refused: {verdict.reason}")
-            return False
-        await self._emit(ApprovalNeeded(str(verdict.approval_id), call.id, call.name, verdict.reason))
-        return await self._release_held(verdict.approval_id, call.id, call.name)
-
-    async def _release_held(self, approval_id: UUID, call_id: str, name: str) -> bool:
-        """Wait for people, and let the client have the call as they approved it, or words in its place."""
-        answer = await self._hold(approval_id)
-        if answer.status == "approved":
-            await self._emit(ToolCall(call_id, name, orjson.dumps(answer.arguments).decode()))
-            return True
-        if answer.status == "pending":
-            await self._say(f"approval_pending: {name} waits for the approval {approval_id}.")
-        else:
-            await self._say(f"The call to {name} was refused: {answer.reason}")
-        return False
-
-    async def _hold(self, approval_id: UUID) -> gate.Answer:
-        """Wait for the approval of a call that the client runs, as long as a request may be held."""
-        deadline = time.monotonic() + settings.ATOM_APPROVAL_HOLD
-        while True:
-            self._woken.clear()
-            answer = await gate.gate().take(approval_id)
-            left = deadline - time.monotonic()
-            if answer.status != "pending" or left <= 0:
-                return answer
-            try:
-                # The wake-up can be lost with the store's connection: look again after 2 s at the latest.
-                await asyncio.wait_for(self._woken.wait(), min(left, 2.0))
-            except TimeoutError:
-                continue
 
     async def _say(self, text: str) -> None:
         await self.steering.stand_by()

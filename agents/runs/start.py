@@ -16,7 +16,8 @@ from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
 from agents.runs.runner import Runner
 from agents.runs.streams import RunLog, last_seq
 from agents.runs.turn import Turn, with_results
-from agents.tools.http import HTTPTool
+from agents.tools.declared import tools_of
+from agents.tools.own import OwnTool
 from atom.ground.database import in_db
 from atom.ground.errors import AgentPaused, AtomError, BlockedByPolicy, Conflict, NotFound
 from atom.ground.principal import Principal
@@ -66,7 +67,8 @@ async def start_run(
         session=session,
         allowed_models=principal.models,
     )
-    turn = _turn(run, agent, _as_agent(agent, request), is_background=is_background)
+    own = await in_db(tools_of, agent) if agent.tools else {}
+    turn = _turn(run, agent, own, _as_agent(agent, own, request), is_background=is_background)
     return await _launch(replace(turn, held=held, wire=wire), RunLog(run.id))
 
 
@@ -76,7 +78,7 @@ class Attached:
 
     run_id: UUID
     served: Served
-    own_tools: dict[str, HTTPTool]
+    own_tools: dict[str, OwnTool]
     error: AtomError | None = None
 
     async def wait(self) -> None:
@@ -101,7 +103,7 @@ async def ask_again(
 def _attached(run_id: UUID) -> Attached:
     run = Run.objects.select_related("agent").get(pk=run_id)
     served = Served(provider=run.provider, model=run.model, attempts=run.attempts)
-    return Attached(run.id, served, _own_tools(run.agent))
+    return Attached(run.id, served, tools_of(run.agent))
 
 
 async def start_chat(
@@ -221,20 +223,15 @@ async def _may_chat(principal: Principal, agent: Agent) -> None:
         raise BlockedByPolicy(verdict.reason)
 
 
-def _own_tools(agent: Agent) -> dict[str, HTTPTool]:
-    return {tool.name: tool for tool in map(HTTPTool.from_json, agent.tools)}
-
-
-def _as_agent(agent: Agent, request: Request) -> Request:
+def _as_agent(agent: Agent, own: dict[str, OwnTool], request: Request) -> Request:
     """The request with the agent's prompt before it and the agent's tools beside the client's."""
-    own = _own_tools(agent)
     prompt = [ModelMessage("system", (Text(agent.system_prompt),))] if agent.system_prompt else []
     tools = [Tool(tool.name, tool.description, tool.parameters) for tool in own.values()]
     theirs = [tool for tool in request.tools if tool.name not in own]
     return replace(request, messages=(*prompt, *request.messages), tools=(*tools, *theirs))
 
 
-def _turn(run: Run, agent: Agent, request: Request, *, is_background: bool) -> Turn:
+def _turn(run: Run, agent: Agent, own: dict[str, OwnTool], request: Request, *, is_background: bool) -> Turn:
     return Turn(
         run_id=run.id,
         workspace_id=run.workspace_id,
@@ -243,7 +240,7 @@ def _turn(run: Run, agent: Agent, request: Request, *, is_background: bool) -> T
         token_id=run.token_id,
         session_id=run.session_id,
         request=request,
-        own_tools=_own_tools(agent),
+        own_tools=own,
         models=_models(agent, request.model),
         allowed=None if run.allowed_models is None else frozenset(run.allowed_models),
         is_background=is_background,
@@ -262,7 +259,7 @@ def _parked_turn(run_id: UUID) -> tuple[Run, Turn]:
         raise Conflict("This run does not wait for anything.")
     request = with_results(request_from_json(run.parked), records.parked_results(run))
     # People were asked in their own time: nobody needs to be listening now.
-    turn = _turn(run, run.agent, request, is_background=True)
+    turn = _turn(run, run.agent, tools_of(run.agent), request, is_background=True)
     return run, replace(turn, before=_served(run), tried_before=run.tried.count(), is_continued=True)
 
 

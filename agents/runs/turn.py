@@ -5,7 +5,7 @@ from uuid import UUID
 
 from agents import gate
 from agents.runs.attempts import Served
-from agents.tools.http import HTTPTool
+from agents.tools.own import OwnTool
 from atom.ground.errors import AtomError
 from llm.messages import Message, Request, ToolResult
 from llm.wires import Wire
@@ -25,7 +25,7 @@ class Turn:
     agent_id: UUID
     user_id: UUID | None
     request: Request
-    own_tools: dict[str, HTTPTool] = field(default_factory=dict)
+    own_tools: dict[str, OwnTool] = field(default_factory=dict)
     # Whom to ask, in order, where the agent chooses; empty when the client named the model itself.
     models: tuple[str, ...] = ()
     # The only ones that its token may use, as `provider/model`; None: all.

@@ -23,7 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
 # Doors that take tokens only and answer under load: they run without Django's middleware.
-HOT_PREFIXES = ("/v1/", "/message", "/messages", "/status", "/events", "/agent/")
+HOT_PREFIXES = ("/v1/", "/message", "/messages", "/status", "/events", "/agent/", "/mcp/")
 HOT_PATHS = re.compile(r"/(healthz|readyz|health|metrics|api/agents/[^/]+/chat/|api/runs/[^/]+/events/)")
 # What proxies add besides `X-Forwarded-…`.
 PROXY_HEADERS = (b"forwarded", b"via", b"x-real-ip")

@@ -102,6 +102,8 @@ def logging_config(*, json: bool, level: str) -> dict[str, Any]:
             "uvicorn.access": {"level": "WARNING"},
             "uvicorn.error": {"filters": ["peers_fault"]},
             "httpx": {"level": "WARNING"},
+            "httpx2": {"level": "WARNING"},
+            "mcp": {"level": "ERROR"},
             "daphne": {"level": "WARNING"},
             "django.request": {"level": "ERROR", "filters": ["only_tracebacks"]},
             # Celery tells of each task's beginning and end; failures come as warnings and errors.

@@ -157,6 +157,7 @@ class ApprovalOut(serializers.ModelSerializer[Approval]):
             "decided_at",
             "note",
             "executed_at",
+            "progress",
             "result",
             "error",
         ]

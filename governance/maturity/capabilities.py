@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agents.models import Agent
-from agents.tools.http import HTTPTool
+from agents.tools.declared import tools_of
 from governance.catalogue import KNOWN
 from governance.judging import capability
 from governance.oversight import oversight_of
@@ -26,11 +26,11 @@ class Capability:
 def capabilities_of(agent: Agent) -> list[Capability]:
     """The catalogue's actions and those of the agent's own tools, simple ones first; arguments may still ask."""
     rules = oversight_of(agent.workspace_id)
-    own = {tool.action for tool in map(HTTPTool.from_json, agent.tools)}
+    own = own_actions(agent)
 
     def rows() -> Iterator[Capability]:
-        for action in sorted(own | KNOWN.keys()):
-            assessment, ruling = capability(agent, action, rules)
+        for action in sorted(own.keys() | KNOWN.keys()):
+            assessment, ruling = capability(agent, action, rules, own.get(action))
             yield Capability(
                 action=action,
                 complexity=assessment.complexity,
@@ -42,3 +42,11 @@ def capabilities_of(agent: Agent) -> list[Capability]:
             )
 
     return sorted(rows(), key=lambda row: (row.complexity, row.action))
+
+
+def own_actions(agent: Agent) -> dict[str, int | None]:
+    """The actions of its own tools; where a person has said how complex a tool is, the most that was said."""
+    found: dict[str, int | None] = {}
+    for tool in tools_of(agent).values():
+        found[tool.action] = max(filter(None, [found.get(tool.action), tool.complexity]), default=None)
+    return found

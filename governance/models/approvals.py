@@ -85,6 +85,8 @@ class Approval(models.Model):
     claimed_at = models.DateTimeField(null=True, blank=True)
     claimed_until = models.DateTimeField(null=True, blank=True)
     executed_at = models.DateTimeField(null=True, blank=True)
+    # What the running tool said last of how far it is: progress, total, message.
+    progress = models.JSONField(null=True, blank=True)
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True)
     # When the waiting run got its answer; the sweeper looks for those that did not.
