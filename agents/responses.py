@@ -9,10 +9,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from agents.models import Message, Run, RunEvent, RunStatus, StoredResponse
+from agents.models import Message, RunEvent, StoredResponse
 from agents.parts import message_from
-from agents.runs.events import NAMES, RunEnded, TextDelta, ToolCall
-from agents.runs.events import RunEvent as Event
+from agents.runs.events import NAMES, ToolCall
 from atom.ground import audit
 from atom.ground.errors import Conflict, NotFound
 from atom.ground.principal import Principal
@@ -20,7 +19,7 @@ from llm.messages import Message as ModelMessage
 from llm.messages import Part
 from llm.messages import ToolCall as ModelToolCall
 
-CALL, END = NAMES[ToolCall], NAMES[RunEnded]
+CALL = NAMES[ToolCall]
 
 
 class PreviousResponseNotFound(NotFound):
@@ -118,25 +117,3 @@ def answers_of(responses: Iterable[StoredResponse]) -> dict[UUID, list[ModelMess
         said = found[run_id].pop().parts if found[run_id] and found[run_id][-1].role == "assistant" else ()
         found[run_id].append(ModelMessage("assistant", (*said, *made)))
     return found
-
-
-def kept_events(run: Run) -> list[Event]:
-    """What the database has of an ended run, as the run would tell it; none while it goes on."""
-    if run.is_open:
-        return []
-    told: list[Event] = []
-    rows = Message.objects.filter(run=run, role=Message.Role.ASSISTANT).order_by("created_at")
-    told += [TextDelta(row.text) for row in rows if row.text]
-    events = list(RunEvent.objects.filter(run=run, type__in=(CALL, END)).order_by("seq"))
-    told += [ToolCall(**event.data) for event in events if event.type == CALL]
-    reason = next((event.data["finish_reason"] for event in events if event.type == END), "stop")
-    is_good = run.status == RunStatus.SUCCEEDED
-    error = {"message": run.error_message, "type": "run_error", "code": run.error_code}
-    usage = {
-        "input_tokens": run.input_tokens,
-        "output_tokens": run.output_tokens,
-        "cached_tokens": run.cached_tokens,
-        "reasoning_tokens": run.reasoning_tokens,
-    }
-    told.append(RunEnded(run.status, error=None if is_good else error, finish_reason=reason, usage=usage))
-    return told

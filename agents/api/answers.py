@@ -1,9 +1,9 @@
 """A run's answer for doors that give it as a whole, or that must know how it begins before they answer."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from django.conf import settings
@@ -12,14 +12,27 @@ from django.http import HttpRequest
 from agents import queries
 from agents.api.sse import KEEP_ALIVE_S
 from agents.models import RunStatus
-from agents.runs.events import ApprovalNeeded, Corrected, Recorded, RunEnded, TextDelta, ThinkingDelta, ToolCall
+from agents.runs.events import (
+    ApprovalNeeded,
+    Corrected,
+    Recorded,
+    RunEnded,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    pending_text,
+)
 from agents.runs.runner import Runner
 from agents.runs.start import Attached, ask_again, start_run
 from agents.runs.streams import follow
 from atom.ground.database import in_db
-from atom.ground.errors import AtomError, BadRequest, MissingUserMessage
+from atom.ground.errors import AtomError, BadRequest, MissingUserMessage, NotAuthenticated
+from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.messages import Part, Request
+
+# The `type` of the error of a run that somebody stopped, or whose process died.
+RUN_ENDED = "run_ended"
 
 
 class RunStopped(AtomError):
@@ -42,11 +55,21 @@ def failure_of(runner: Runner | Attached, ended: RunEnded) -> AtomError | None:
     """What a run that did not succeed is answered with; None for one that did."""
     if ended.status == RunStatus.SUCCEEDED:
         return None
-    return runner.error or RunStopped(ended.error["message"] if ended.error else "")
+    return runner.error or _told(ended.error or {})
 
 
-def pending_text(needed: ApprovalNeeded) -> str:
-    return f"approval_pending: {needed.name} waits for the approval {needed.approval_id}."
+def _told(error: dict[str, Any]) -> AtomError:
+    """The error as another process told it: of the class that its code names."""
+    kinds = [AtomError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    message, details = error.get("message", ""), error.get("details")
+    named = next((one for one in kinds if one.code == error.get("code")), None)
+    if error.get("type") == RUN_ENDED or named is None or named is NotAuthenticated:
+        return RunStopped(message)
+    told = named.__new__(named)
+    AtomError.__init__(told, message, param=error.get("param"), details=details)
+    return told
 
 
 def served_headers(runner: Runner | Attached) -> dict[str, str]:
@@ -71,17 +94,38 @@ def approval_asked_for(request: HttpRequest) -> UUID | None:
 
 
 async def started(
-    principal: Principal, asked: Request, *, door: str, approval_id: UUID | None = None, is_background: bool = False
+    principal: Principal,
+    asked: Request,
+    *,
+    door: str,
+    approval_id: UUID | None = None,
+    claim: Claim | None = None,
+    is_background: bool = False,
 ) -> Runner | Attached:
-    """The run that a request on `/v1` begins, or goes on with when it names the approval that it waited for."""
+    """The run that a request on `/v1` begins, or goes on with when it names the approval that it waited for.
+
+    With a `claim` the run carries its Idempotency-Key.
+    """
     agent = await in_db(queries.agent_for_model, principal, asked.model)
     parts = last_user_parts(asked)
     if approval_id is not None:
         return await ask_again(
-            principal=principal, agent=agent, request=asked, parts=parts, door=door, approval_id=approval_id
+            principal=principal,
+            agent=agent,
+            request=asked,
+            parts=parts,
+            door=door,
+            approval_id=approval_id,
+            claim=claim,
         )
     return await start_run(
-        principal=principal, agent=agent, request=asked, parts=parts, door=door, is_background=is_background
+        principal=principal,
+        agent=agent,
+        request=asked,
+        parts=parts,
+        door=door,
+        claim=claim,
+        is_background=is_background,
     )
 
 
@@ -100,13 +144,20 @@ class Whole:
     approval: ApprovalNeeded | None = None
 
 
+async def _again(past: Sequence[Recorded]) -> AsyncGenerator[Recorded | None, None]:
+    for recorded in past:
+        yield recorded
+
+
 class Opened:
     """A run's events with a look at the first: a run that fails before its first word is an HTTP error."""
 
     def __init__(self, runner: Runner | Attached) -> None:
         self.runner = runner
         # A hold ends in a moment of silence: look up at least that often.
-        self._events = follow(runner.run_id, idle_s=min(KEEP_ALIVE_S, settings.ATOM_APPROVAL_HOLD))
+        idle_s = min(KEEP_ALIVE_S, settings.ATOM_APPROVAL_HOLD)
+        past = runner.past if isinstance(runner, Attached) else ()
+        self._events = _again(past) if past else follow(runner.run_id, idle_s=idle_s)
         self._first: list[Recorded] = []
 
     async def begin(self, *, sees_all: bool = False) -> None:
@@ -163,7 +214,7 @@ class Opened:
                 case _:
                     pass
             if wait_until is not None and time.monotonic() >= wait_until:
-                yield TextDelta(pending_text(pending))
+                yield TextDelta(pending_text(pending.name, pending.approval_id))
                 yield RunEnded(status=RunStatus.SUCCEEDED)
                 return
 

@@ -9,16 +9,19 @@ from django.http.response import HttpResponseBase
 
 from agents import queries, services
 from agents.api.answers import Opened, Whole, failure_of, served_headers
+from agents.api.keyed import earlier_run, is_joining, note_outcome
 from agents.api.serializers import ChatIn
 from agents.api.sse import KEEP_ALIVE, frame, run_frames, sse_response
 from agents.models import Agent, Session
 from agents.runs.runner import Runner
-from agents.runs.start import start_chat
+from agents.runs.start import Attached, start_chat
 from agents.runs.streams import last_seq
 from atom.ground.api.doors import door, validated
+from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import BadRequest, NotFound
+from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.messages import Image, Part, Text
 
@@ -45,23 +48,33 @@ def parts_of(data: dict[str, Any]) -> list[Part]:
 
 
 @door("POST", scope="chat")
-async def chat(request: HttpRequest, principal: Principal, agent: str) -> HttpResponseBase:
+@once
+async def chat(request: HttpRequest, principal: Principal, claim: Claim | None, agent: str) -> HttpResponseBase:
     data = validated(ChatIn(data=parse_object(request.body)))
+    earlier = await earlier_run(claim, is_joining=is_joining(request))
+    runner = earlier if isinstance(earlier, Attached) else await _begin(principal, agent, data, claim)
+    opened = Opened(runner)
+    try:
+        await opened.begin(sees_all=True)
+        if data["stream"]:
+            return sse_response(_frames(opened), served_headers(runner))
+        return _answer(runner, await opened.whole(hold=False))
+    finally:
+        await note_outcome(claim, runner)
+
+
+async def _begin(principal: Principal, agent: str, data: dict[str, Any], claim: Claim | None) -> Runner:
     found = await in_db(queries.get_acting_agent, principal, agent)
     session = await in_db(find_session, principal, found, data.get("session_id"))
-    runner = await start_chat(
+    return await start_chat(
         principal=principal,
         agent=found,
         session=session,
         parts=parts_of(data),
         door="chat",
         model=data.get("model", ""),
+        claim=claim,
     )
-    opened = Opened(runner)
-    await opened.begin(sees_all=True)
-    if data["stream"]:
-        return sse_response(_frames(opened), served_headers(runner))
-    return _answer(runner, session, await opened.whole(hold=False))
 
 
 async def _frames(opened: Opened) -> Any:
@@ -69,8 +82,8 @@ async def _frames(opened: Opened) -> Any:
         yield KEEP_ALIVE if recorded is None else frame(recorded)
 
 
-def _answer(runner: Runner, session: Session, answer: Whole) -> HttpResponse:
-    body: dict[str, Any] = {"run_id": str(runner.run_id), "session_id": str(session.id)}
+def _answer(runner: Runner | Attached, answer: Whole) -> HttpResponse:
+    body: dict[str, Any] = {"run_id": str(runner.run_id), "session_id": str(runner.session_id)}
     if answer.approval is not None:
         needed = answer.approval
         approval = {

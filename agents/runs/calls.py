@@ -19,6 +19,7 @@ from agents.runs.events import (
     ToolJudged,
     ToolProgress,
     ToolStarted,
+    pending_text,
 )
 from agents.runs.steering import Steering
 from agents.runs.turn import Turn
@@ -97,7 +98,7 @@ class ToolCalls:
             await self._emit(ToolCall(call_id, name, orjson.dumps(answer.arguments).decode()))
             return True
         if answer.status == "pending":
-            await self._say(f"approval_pending: {name} waits for the approval {approval_id}.")
+            await self._say(pending_text(name, approval_id))
         else:
             await self._say(f"The call to {name} was refused: {answer.reason}")
         return False

@@ -123,6 +123,11 @@ RunEvent: TypeAlias = (
 )
 
 
+def pending_text(name: str, approval_id: object) -> str:
+    """What is said in place of a call that waits for people."""
+    return f"approval_pending: {name} waits for the approval {approval_id}."
+
+
 def _wire_name(kind: type) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
 

@@ -14,6 +14,7 @@ from agents.runs.attempts import Tried, keep_attempts
 from agents.signals import run_ended
 from atom.ground.database import one_writer
 from atom.ground.errors import SessionBusy
+from atom.ground.idempotency import Claim, bind
 from llm.messages import Part, Request, Text, ToolCall, ToolResult
 
 # What a run's history keeps of its events: seq, type, data.
@@ -49,8 +50,12 @@ def open_run(
     session: Session | None = None,
     token_id: UUID | None = None,
     allowed_models: Collection[str] | None = None,
+    claim: Claim | None = None,
 ) -> Run:
-    """A running run with the user's message; SessionBusy while the session has another one open."""
+    """A running run with the user's message; SessionBusy while the session has another one open.
+
+    With a `claim` the run carries its Idempotency-Key from here on, or is not opened when the key was lost.
+    """
     if session is not None:
         locked = Session.objects.select_for_update().get(pk=session.pk)
         if Run.objects.filter(session=locked, status__in=OPEN_STATUSES).exists():
@@ -70,7 +75,10 @@ def open_run(
         status=RunStatus.RUNNING,
         allowed_models=None if allowed_models is None else sorted(allowed_models),
     )
-    add_message(run, Message.Role.USER, parts)
+    if claim is not None:
+        bind(claim, run.id)
+    if parts:
+        add_message(run, Message.Role.USER, parts)
     return run
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict, replace
+from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
 
@@ -83,6 +84,14 @@ class Runner:
     @property
     def is_paused(self) -> bool:
         return self.steering.is_paused
+
+    @property
+    def created_at(self) -> datetime:
+        return self.turn.created_at
+
+    @property
+    def session_id(self) -> UUID | None:
+        return self.turn.session_id
 
     @property
     def own_tools(self) -> dict[str, OwnTool]:

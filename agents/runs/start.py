@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from agents.models import Agent, AgentStatus, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
 from agents.runs import records
 from agents.runs.attempts import Served
-from agents.runs.events import RunEnded
+from agents.runs.events import Recorded, RunEnded
 from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
 from agents.runs.runner import Runner
 from agents.runs.streams import RunLog, last_seq
@@ -20,6 +21,7 @@ from agents.tools.declared import tools_of
 from agents.tools.own import OwnTool
 from atom.ground.database import in_db
 from atom.ground.errors import AgentPaused, AtomError, BlockedByPolicy, Conflict, NotFound
+from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.events import Usage
 from llm.messages import Message as ModelMessage
@@ -44,6 +46,7 @@ async def start_run(
     is_background: bool = False,
     held: gate.Held | None = None,
     wire: Wire | None = None,
+    claim: Claim | None = None,
 ) -> Runner:
     """Judge the turn, open its run, and start it in this process.
 
@@ -66,6 +69,7 @@ async def start_run(
         parts=parts,
         session=session,
         allowed_models=principal.models,
+        claim=claim,
     )
     own = await in_db(tools_of, agent) if agent.tools else {}
     turn = _turn(run, agent, own, _as_agent(agent, own, request), is_background=is_background)
@@ -79,6 +83,10 @@ class Attached:
     run_id: UUID
     served: Served
     own_tools: dict[str, OwnTool]
+    created_at: datetime
+    session_id: UUID | None = None
+    # Of a run whose events the store has forgotten: what the database keeps of them.
+    past: Sequence[Recorded] = ()
     error: AtomError | None = None
 
     async def wait(self) -> None:
@@ -86,7 +94,14 @@ class Attached:
 
 
 async def ask_again(
-    *, principal: Principal, agent: Agent, request: Request, parts: Sequence[Part], door: str, approval_id: UUID
+    *,
+    principal: Principal,
+    agent: Agent,
+    request: Request,
+    parts: Sequence[Part],
+    door: str,
+    approval_id: UUID,
+    claim: Claim | None = None,
 ) -> "Runner | Attached":
     """Go on with a call that waited for people: the client's is given to it, for Atom's own its run is followed.
 
@@ -96,14 +111,17 @@ async def ask_again(
     if held is None or held.agent_id != agent.id:
         raise NotFound("There is no such approval.")
     if held.is_run_by_atom and held.run_id is not None:
-        return await in_db(_attached, held.run_id)
-    return await start_run(principal=principal, agent=agent, request=request, parts=parts, door=door, held=held)
+        return await in_db(attached, held.run_id)
+    return await start_run(
+        principal=principal, agent=agent, request=request, parts=parts, door=door, held=held, claim=claim
+    )
 
 
-def _attached(run_id: UUID) -> Attached:
+def attached(run_id: UUID) -> Attached:
+    """The run, to be followed from its first event."""
     run = Run.objects.select_related("agent").get(pk=run_id)
     served = Served(provider=run.provider, model=run.model, attempts=run.attempts)
-    return Attached(run.id, served, tools_of(run.agent))
+    return Attached(run.id, served, tools_of(run.agent), run.created_at, run.session_id)
 
 
 async def start_chat(
@@ -115,6 +133,7 @@ async def start_chat(
     door: str,
     model: str = "",
     is_background: bool = False,
+    claim: Claim | None = None,
 ) -> Runner:
     """The next turn of a conversation that Atom keeps."""
     history = await in_db(history_of, session)
@@ -127,6 +146,7 @@ async def start_chat(
         door=door,
         session=session,
         is_background=is_background,
+        claim=claim,
     )
 
 
@@ -234,6 +254,7 @@ def _as_agent(agent: Agent, own: dict[str, OwnTool], request: Request) -> Reques
 def _turn(run: Run, agent: Agent, own: dict[str, OwnTool], request: Request, *, is_background: bool) -> Turn:
     return Turn(
         run_id=run.id,
+        created_at=run.created_at,
         workspace_id=run.workspace_id,
         agent_id=agent.id,
         user_id=run.user_id,

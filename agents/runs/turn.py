@@ -1,7 +1,10 @@
 """What a run is to do, and what can be said of it before it begins."""
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
+
+from django.utils import timezone
 
 from agents import gate
 from agents.runs.attempts import Served
@@ -38,6 +41,7 @@ class Turn:
     is_continued: bool = False
     token_id: UUID | None = None
     session_id: UUID | None = None
+    created_at: datetime = field(default_factory=timezone.now)
     # Not a new question to the model, but the answer to a call of an earlier one that waited for people.
     held: gate.Held | None = None
     # How the provider is asked, where it is not for an answer in words.

@@ -11,27 +11,22 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
 from agents import queries
-from agents.api.answers import (
-    Opened,
-    Whole,
-    approval_asked_for,
-    failure_of,
-    pending_text,
-    served_headers,
-    started,
-)
+from agents.api.answers import Opened, Whole, failure_of, served_headers
 from agents.api.anthropic.errors import refuse as anthropic_refusal
 from agents.api.anthropic.models import is_asked_by_anthropic
 from agents.api.anthropic.models import list_json as anthropic_list_json
 from agents.api.anthropic.models import model_json as anthropic_model_json
+from agents.api.keyed import note_outcome, run_for
 from agents.api.openai.serializers import ChatCompletion, request_of
 from agents.api.sse import KEEP_ALIVE, sse_response
-from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall
+from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall, pending_text
 from atom.ground.api.doors import door, validated
 from atom.ground.api.errors import error_response
+from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
+from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.api.metrics import provider_metrics
 from llm.queries import ServedModel, models_of
@@ -57,19 +52,22 @@ def tool_call_json(call: ToolCall) -> dict[str, Any]:
 
 
 @door("POST", scope="chat")
-async def chat_completions(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+@once
+async def chat_completions(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     body = parse_object(request.body)
     data = validated(ChatCompletion(data=body))
     asked = request_of(data, body)
-    runner = await started(principal, asked, door="openai", approval_id=approval_asked_for(request))
+    runner = await run_for(request, principal, asked, door="openai", claim=claim)
     answer = Completion(Opened(runner), data)
     try:
-        return await answer.response()
+        response = await answer.response()
     except AtomError as exc:
-        refused = error_response(exc)
+        response = error_response(exc)
         for name, value in answer.headers().items():
-            refused[name] = value
-        return refused
+            response[name] = value
+    if isinstance(response, HttpResponse):
+        await note_outcome(claim, runner)
+    return response
 
 
 class Completion:
@@ -81,7 +79,7 @@ class Completion:
         self.with_usage = bool((data.get("stream_options") or {}).get("include_usage"))
         self.head = {
             "id": f"chatcmpl-{opened.runner.run_id.hex}",
-            "created": int(time.time()),
+            "created": int(opened.runner.created_at.timestamp()),
             "model": data["model"],
         }
         self.calls = 0
@@ -102,7 +100,7 @@ class Completion:
         if answer.ended is not None and (error := failure_of(self.opened.runner, answer.ended)):
             raise error
         if answer.approval is not None:
-            answer.text += pending_text(answer.approval)
+            answer.text += pending_text(answer.approval.name, answer.approval.approval_id)
         message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
         if not answer.calls:
             message["content"] = answer.text
@@ -143,7 +141,7 @@ class Completion:
                     if delta := self.delta(event):
                         yield self.chunk(delta)
             if wait_until is not None and time.monotonic() >= wait_until:
-                yield self.chunk({"content": pending_text(needed)})
+                yield self.chunk({"content": pending_text(needed.name, needed.approval_id)})
                 for last in self.ending(None):
                     yield last
                 return

@@ -14,6 +14,7 @@ from agents.api.responses.writing import Event, Writer, repeated
 from agents.models import StoredResponse
 from agents.responses import PreviousResponseNotFound
 from agents.runs.events import RunEnded, RunEvent, TextDelta, ThinkingDelta, ToolCall
+from agents.runs.past import past_events
 from agents.runs.streams import follow, recorded_events
 from atom.ground.database import in_db
 from atom.ground.draining import is_draining
@@ -138,7 +139,7 @@ async def replay(stored: StoredResponse) -> Writer:
         return writer
     writer.begin()
     told = shown(recorded.event for recorded in await recorded_events(stored.run.id))
-    for event in told or shown(await in_db(responses.kept_events, stored.run)):
+    for event in told or shown(await in_db(past_events, stored.run)):
         writer.tell(event)
     return writer
 
@@ -170,7 +171,7 @@ async def _all_events(stored: StoredResponse) -> AsyncIterator[Event | None]:
     for event in writer.begin():
         yield event
     # An ended run whose stream is gone is told from the database.
-    kept = [] if await recorded_events(stored.run.id) else shown(await in_db(responses.kept_events, stored.run))
+    kept = [] if await recorded_events(stored.run.id) else shown(await in_db(past_events, stored.run))
     for told in kept:
         for event in writer.tell(told):
             yield event
