@@ -84,6 +84,8 @@ class Session(models.Model):
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="sessions")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
     title = models.CharField(max_length=120, blank=True)
+    # What its turns ask for unless they name a model themselves; empty: the agent chooses.
+    model = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -93,6 +95,25 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return self.title or "Untitled session"
+
+
+class QueuedTurn(models.Model):
+    """What somebody said while the session was busy: its next turn, oldest first. Its id becomes the message's."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    session = models.ForeignKey(Session, on_delete=models.CASCADE, related_name="queued_turns")
+    # Whoever has lost the token meanwhile has lost the turn.
+    token = models.ForeignKey(AccessToken, on_delete=models.CASCADE, related_name="+")
+    door = models.CharField(max_length=20)
+    capability = models.CharField(max_length=20, blank=True)
+    parts = models.JSONField(default=list)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.session} {self.created_at:%Y-%m-%d %H:%M}"
 
 
 class Run(models.Model):
@@ -108,6 +129,8 @@ class Run(models.Model):
     token = models.ForeignKey(AccessToken, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     status = models.CharField(max_length=16, choices=RunStatus, default=RunStatus.QUEUED)
     door = models.CharField(max_length=20, blank=True)
+    # How the turn goes on, for doors that say so: `continue`, `resume`.
+    capability = models.CharField(max_length=20, blank=True)
     model_requested = models.CharField(max_length=200, blank=True)
     provider = models.CharField(max_length=40, blank=True)
     model = models.CharField(max_length=200, blank=True)

@@ -119,7 +119,7 @@ def ensure_direct_agent(*, workspace_id: UUID) -> Agent:
         return Agent.objects.get(workspace_id=workspace_id, slug=DIRECT)
 
 
-def create_session(*, agent: Agent, principal: Principal, title: str = "") -> Session:
+def create_session(*, agent: Agent, principal: Principal, title: str = "", model: str = "") -> Session:
     return Session.objects.create(
-        workspace_id=agent.workspace_id, agent=agent, user_id=principal.user_id, title=title[:120]
+        workspace_id=agent.workspace_id, agent=agent, user_id=principal.user_id, title=title[:120], model=model
     )

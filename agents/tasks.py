@@ -7,7 +7,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from agents.runs import lost
+from agents.runs import lost, turns
 from agents.runs.live import LEASE_S, lease_key
 from agents.runs.start import go_on
 from atom.ground.store import close_store, sync_store
@@ -32,6 +32,12 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 @shared_task
 def interrupt_lost_runs() -> int:
     return run_async(lost.interrupt_lost_runs())
+
+
+@shared_task
+def start_stranded_turns() -> int:
+    """Begin queued turns of idle sessions: the process that would have done so died."""
+    return run_async(turns.start_stranded())
 
 
 @shared_task

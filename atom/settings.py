@@ -239,6 +239,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE = {
     "interrupt-lost-runs": {"task": "agents.tasks.interrupt_lost_runs", "schedule": 5.0},
+    "start-stranded-turns": {"task": "agents.tasks.start_stranded_turns", "schedule": 10.0},
     "dispatch-approved": {"task": "governance.tasks.dispatch_approved", "schedule": 10.0},
     "expire-approvals": {"task": "governance.tasks.expire_approvals", "schedule": 60.0},
     "remind-approvals": {"task": "governance.tasks.remind_approvals", "schedule": 60.0},

@@ -42,6 +42,7 @@ urlpatterns = [
     path("v1/", include("agents.api.anthropic.urls")),
     path("v1/", include("agents.api.responses.urls")),
     path("mcp/<slug:server>/", mcp_door),
+    path("", include("agents.api.control.urls")),
     path("api/", include("feedback.api.urls")),
     path("api/", include("governance.api.urls")),
 ]

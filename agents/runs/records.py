@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import transaction
 from django.utils import timezone
 
-from agents.models import OPEN_STATUSES, Agent, Correction, Message, Run, RunEvent, RunStatus, Session
+from agents.models import OPEN_STATUSES, Agent, Correction, Message, QueuedTurn, Run, RunEvent, RunStatus, Session
 from agents.parts import request_to_json, to_json
 from agents.runs.attempts import Tried, keep_attempts
 from agents.signals import run_ended
@@ -39,6 +39,19 @@ class Outcome:
     tried: Tried = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Turning:
+    """What a conversation's turn brings along besides what is said."""
+
+    # The user's message gets this id; with `is_queued` it is the queued turn's own, which is gone then.
+    message_id: UUID | None = None
+    is_queued: bool = False
+    capability: str = ""
+
+
+PLAIN = Turning()
+
+
 @transaction.atomic
 def open_run(
     *,
@@ -51,6 +64,7 @@ def open_run(
     token_id: UUID | None = None,
     allowed_models: Collection[str] | None = None,
     claim: Claim | None = None,
+    turning: Turning = PLAIN,
 ) -> Run:
     """A running run with the user's message; SessionBusy while the session has another one open.
 
@@ -64,7 +78,11 @@ def open_run(
         text = next((part["text"] for part in map(to_json, parts) if part["type"] == "text"), "")
         locked.title = locked.title or " ".join(text.split())[:80]
         locked.save(update_fields=["updated_at", "title"])
+    queued = QueuedTurn.objects.filter(pk__in=[turning.message_id])
+    if turning.is_queued and not queued.delete()[0]:
+        raise SessionBusy("Another process has this turn.")
     run = Run.objects.create(
+        capability=turning.capability,
         workspace_id=agent.workspace_id,
         agent=agent,
         session=session,
@@ -78,12 +96,21 @@ def open_run(
     if claim is not None:
         bind(claim, run.id)
     if parts:
-        add_message(run, Message.Role.USER, parts)
+        add_message(run, Message.Role.USER, parts, message_id=turning.message_id)
     return run
 
 
-def add_message(run: Run, role: str, parts: Sequence[Part], *, is_complete: bool = True, author: str = "") -> Message:
+def add_message(
+    run: Run,
+    role: str,
+    parts: Sequence[Part],
+    *,
+    is_complete: bool = True,
+    author: str = "",
+    message_id: UUID | None = None,
+) -> Message:
     return Message.objects.create(
+        id=message_id or uuid4(),
         workspace_id=run.workspace_id,
         session_id=run.session_id,
         run=run,

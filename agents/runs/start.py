@@ -6,9 +6,11 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
+import structlog
+
 from agents import bindings, gate, queries
 from agents.fields import exact
-from agents.models import Agent, AgentStatus, Run, RunStatus, Session
+from agents.models import Agent, AgentStatus, QueuedTurn, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
 from agents.runs import records
 from agents.runs.attempts import Served
@@ -19,8 +21,10 @@ from agents.runs.streams import RunLog, last_seq
 from agents.runs.turn import Turn, with_results
 from agents.tools.declared import tools_of
 from agents.tools.own import OwnTool
+from atom.ground import tokens
 from atom.ground.database import in_db
-from atom.ground.errors import AgentPaused, AtomError, BlockedByPolicy, Conflict, NotFound
+from atom.ground.draining import is_draining
+from atom.ground.errors import AgentPaused, AtomError, BlockedByPolicy, Conflict, NotFound, SessionBusy
 from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.events import Usage
@@ -29,10 +33,14 @@ from llm.messages import Part, Request, Text, Tool, ToolCall, ToolResult
 from llm.thinking import split
 from llm.wires import Wire
 
+log = structlog.get_logger(__name__)
+
 # What an agent without a list of models, asked for none, is served by.
 ANY_MODEL = "auto"
 # The action that a turn of conversation is judged as.
 CHAT = "chat"
+# What the model is told when a conversation goes on without a new message.
+GO_ON = "Go on from where you stopped."
 
 
 async def start_run(
@@ -47,6 +55,7 @@ async def start_run(
     held: gate.Held | None = None,
     wire: Wire | None = None,
     claim: Claim | None = None,
+    turning: records.Turning = records.PLAIN,
 ) -> Runner:
     """Judge the turn, open its run, and start it in this process.
 
@@ -70,6 +79,7 @@ async def start_run(
         session=session,
         allowed_models=principal.models,
         claim=claim,
+        turning=turning,
     )
     own = await in_db(tools_of, agent) if agent.tools else {}
     turn = _turn(run, agent, own, _as_agent(agent, own, request), is_background=is_background)
@@ -134,19 +144,22 @@ async def start_chat(
     model: str = "",
     is_background: bool = False,
     claim: Claim | None = None,
+    turning: records.Turning = records.PLAIN,
 ) -> Runner:
     """The next turn of a conversation that Atom keeps."""
     history = await in_db(history_of, session)
-    messages = (*history, ModelMessage("user", tuple(parts)))
+    # Without parts the agent goes on by itself, which models take as a word from the user.
+    messages = (*history, ModelMessage("user", tuple(parts) or (Text(GO_ON),)))
     return await start_run(
         principal=principal,
         agent=agent,
-        request=Request(model=model or agents_choice(agent), messages=messages),
+        request=Request(model=model or session.model or agents_choice(agent), messages=messages),
         parts=parts,
         door=door,
         session=session,
         is_background=is_background,
         claim=claim,
+        turning=turning,
     )
 
 
@@ -270,8 +283,44 @@ def _turn(run: Run, agent: Agent, own: dict[str, OwnTool], request: Request, *, 
 
 async def _launch(turn: Turn, run_log: RunLog) -> Runner:
     runner = Runner(turn, run_log)
-    runner.task = await live().launch(runner, runner.run())
+    runner.task = await live().launch(runner, _run_then_next(runner))
     return runner
+
+
+async def _run_then_next(runner: Runner) -> None:
+    await runner.run()
+    if runner.session_id is not None and not is_draining():
+        await start_queued(runner.session_id)
+
+
+async def start_queued(session_id: UUID) -> Runner | None:
+    """Begin the session's oldest queued turn, unless it is busy; None when there is nothing to begin."""
+    turn = await in_db(_oldest_queued, session_id)
+    if turn is None:
+        return None
+    try:
+        principal = await in_db(tokens.principal_of_token, turn.token_id)
+        return await start_chat(
+            principal=principal,
+            agent=turn.session.agent,
+            session=turn.session,
+            parts=message_from("user", turn.parts).parts,
+            door=turn.door,
+            is_background=True,
+            turning=records.Turning(turn.id, is_queued=True, capability=turn.capability),
+        )
+    except SessionBusy:
+        # Its end will begin the turn.
+        return None
+    except AtomError as exc:
+        # It could not be begun now and will not be later: the agent is paused, the token is gone, a policy says no.
+        log.warning("queued_turn_refused", session_id=str(session_id), code=exc.code)
+        await in_db(turn.delete)
+        return None
+
+
+def _oldest_queued(session_id: UUID) -> QueuedTurn | None:
+    return QueuedTurn.objects.filter(session_id=session_id).select_related("session__agent").first()
 
 
 def _parked_turn(run_id: UUID) -> tuple[Run, Turn]:

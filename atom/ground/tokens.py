@@ -101,12 +101,25 @@ def authenticate(secret: str) -> Principal:
         raise NotAuthenticated
     digest = digest_of(secret)
     token = AccessToken.objects.select_related("user").filter(digest=digest).first()
+    principal = _principal_of(token)
+    if len(_remembered) >= REMEMBER_MOST:
+        _remembered.clear()
+    _remembered[digest] = (time.monotonic() + REMEMBER_S, principal)
+    return principal
+
+
+def principal_of_token(token_id: UUID) -> Principal:
+    """Who asked with this token, for work that waited; NotAuthenticated when it is not usable any more."""
+    return _principal_of(AccessToken.objects.select_related("user").filter(pk=token_id).first())
+
+
+def _principal_of(token: AccessToken | None) -> Principal:
     if token is None or not token.is_usable or not token.user.is_active:
         raise NotAuthenticated
     membership = Membership.objects.filter(workspace_id=token.workspace_id, user_id=token.user_id).first()
     if membership is None:
         raise NotAuthenticated
-    principal = Principal(
+    return Principal(
         user_id=token.user_id,
         username=token.user.username,
         workspace_id=token.workspace_id,
@@ -116,10 +129,6 @@ def authenticate(secret: str) -> Principal:
         token_id=token.id,
         models=None if token.models is None else frozenset(token.models),
     )
-    if len(_remembered) >= REMEMBER_MOST:
-        _remembered.clear()
-    _remembered[digest] = (time.monotonic() + REMEMBER_S, principal)
-    return principal
 
 
 def principal_of_user(user_id: UUID) -> Principal:
