@@ -188,9 +188,10 @@ def test_a_queued_message_has_its_turn_after_the_answer(
 def test_a_queued_message_outlives_its_process(http: httpx.Client, helper: Agent, alice: Principal) -> None:
     found = say(http).json()
     settled(http, found["session_id"], "stable")
-    token = Run.objects.get().token_id
+    token = Run.objects.get().token
+    assert token is not None
     parts = [{"type": "text", "text": "Later"}]
-    QueuedTurn.objects.create(session_id=found["session_id"], token_id=token, door="control", parts=parts)
+    QueuedTurn.objects.create(session_id=found["session_id"], token=token, door="control", parts=parts)
     assert settled(http, found["session_id"], "running")
     assert start_stranded_turns() == 1
     assert told(http, found["session_id"])[-2:] == ["Later", "You said: Later"]
