@@ -190,6 +190,8 @@ def test_a_queued_message_outlives_its_process(http: httpx.Client, helper: Agent
     settled(http, found["session_id"], "stable")
     token = Run.objects.get().token
     assert token is not None
+    token = Run.objects.get().token
+    assert token is not None
     parts = [{"type": "text", "text": "Later"}]
     QueuedTurn.objects.create(session_id=found["session_id"], token=token, door="control", parts=parts)
     assert settled(http, found["session_id"], "running")
@@ -297,6 +299,10 @@ def test_agent_paths_are_the_same_sessions(http: httpx.Client, helper: Agent) ->
     settled(http, session_id, "stable")
     assert told(http, session_id) == ["Hello", "You said: Hello", "More", "You said: More"]
     assert set(Run.objects.values_list("model_requested", flat=True)) == {"openai/gpt-4o"}
+    Run.objects.filter(pk=Run.objects.all()[0].pk).update(status="interrupted")
+    assert http.get(f"/agent/{session_id}/status").json()["status"] == "interrupted"
+    assert say(http, "", session_id=session_id, capability="resume").status_code == 202
+    settled(http, session_id, "stable")
     with http.stream("GET", f"/agent/{session_id}/logs") as logs:
         assert next(named_events(logs))[2]["message"] == "Hello"
 

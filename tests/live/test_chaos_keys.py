@@ -1,5 +1,6 @@
 """kill -9 while a request with an Idempotency-Key is at work: asked again, it has had its effect once."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -60,10 +61,8 @@ def test_a_killed_web_process_leaves_each_key_with_one_effect(
             }
 
             def first_try(path: str, body: Any, key: str) -> None:
-                try:
+                with contextlib.suppress(httpx.TransportError):
                     client.post(path, json=body, headers={"Idempotency-Key": key})
-                except httpx.TransportError:
-                    pass
 
             threads = [threading.Thread(target=first_try, args=(*one, f"k{number}")) for one in asked.items()]
             [web] = instance.processes("manage.py serve")[:1]
