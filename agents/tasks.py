@@ -8,7 +8,7 @@ from uuid import UUID
 from celery import shared_task
 
 from agents.runs import lost, turns
-from agents.runs.live import LEASE_S, lease_key
+from agents.runs.live import LEASE_S, lease_key, live
 from agents.runs.start import go_on
 from atom.ground.store import close_store, sync_store
 from llm.http import close_client
@@ -17,11 +17,14 @@ T = TypeVar("T")
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Run async work on a loop of its own, and close what it opened there."""
+    """Run async work on a loop of its own, until no run is at work there, and close what it opened."""
 
     async def whole() -> T:
         try:
-            return await work
+            result = await work
+            # A run that ends may begin its session's next turn.
+            await live().rest()
+            return result
         finally:
             await close_client()
             await close_store()

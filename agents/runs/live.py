@@ -111,6 +111,11 @@ class Live:
             _stop(run, "kill")
         return task
 
+    async def rest(self) -> None:
+        """Until nothing runs here any more."""
+        while self.runs:
+            await asyncio.wait([task for _, task in self.runs.values()])
+
     async def _renew(self) -> None:
         """Keep the leases, and look for wishes and silence, while anything runs."""
         while self.runs:

@@ -199,6 +199,19 @@ def test_a_queued_message_outlives_its_process(http: httpx.Client, helper: Agent
     assert told(http, found["session_id"])[-2:] == ["Later", "You said: Later"]
 
 
+def test_a_worker_works_through_the_whole_queue(http: httpx.Client, helper: Agent) -> None:
+    session_id = say(http).json()["session_id"]
+    settled(http, session_id, "stable")
+    token = Run.objects.get().token
+    assert token is not None
+    for text in ("Second", "Third"):
+        parts = [{"type": "text", "text": text}]
+        QueuedTurn.objects.create(session_id=session_id, token=token, door="control", parts=parts)
+    assert start_stranded_turns() == 1
+    assert told(http, session_id)[-4:] == ["Second", "You said: Second", "Third", "You said: Third"]
+    assert set(Run.objects.values_list("status", flat=True)) == {"succeeded"}
+
+
 def test_a_repeated_key_appends_nothing(http: httpx.Client, helper: Agent) -> None:
     first = say(http, key="k1")
     settled(http, first.json()["session_id"], "stable")
