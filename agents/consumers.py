@@ -4,23 +4,28 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import orjson
 import structlog
 from rest_framework import serializers
 
 from agents import queries
 from agents.api.chat import find_session, parts_of, resync_of
+from agents.api.keyed import claimed, earlier_run
 from agents.api.serializers import Attachment, check_text
-from agents.runs.start import cancel_run, start_chat
+from agents.runs.runner import Runner
+from agents.runs.start import Attached, cancel_run, start_chat
 from agents.runs.streams import follow, last_seq
 from atom.ground.api.doors import validated
 from atom.ground.api.errors import as_atom_error
 from atom.ground.database import in_db
 from atom.ground.errors import BadRequest
+from atom.ground.idempotency import Asked, Claim, asked, key_of
 from atom.ground.sockets import GovernedSocket
 from llm.messages import Part
 
 log = structlog.get_logger(__name__)
 
+PATH = "/ws/chat/"
 IDLE_S = 15.0
 
 
@@ -33,6 +38,7 @@ class MessageCreate(serializers.Serializer[Any]):
     model = serializers.CharField(required=False, allow_blank=True, max_length=200)
     context = serializers.JSONField(required=False)  # type: ignore[assignment]  # DRF's own `context` is a property
     attachments = serializers.ListField(child=Attachment(), default=list, max_length=20)
+    idempotency_key = serializers.CharField(required=False, allow_null=True, allow_blank=True, trim_whitespace=False)
 
     def validate_content(self, content: str) -> str:
         return check_text(content, "content")
@@ -60,7 +66,9 @@ class ChatConsumer(GovernedSocket):
     async def receive_json(self, frame: dict[str, Any]) -> None:
         match frame.get("type"):
             case "message.create":
-                await self._create(validated(MessageCreate(data=frame)))
+                wanted = validated(MessageCreate(data=frame))
+                async with claimed(self._asked(frame, wanted.get("idempotency_key"))) as claim:
+                    await self._create(wanted, claim)
             case "run.resume":
                 wanted = validated(RunResume(data=frame))
                 await self._resume(wanted["run_id"], wanted["after"])
@@ -70,7 +78,39 @@ class ChatConsumer(GovernedSocket):
             case _:
                 raise BadRequest("The frame's type must be message.create, run.resume or run.cancel.", param="type")
 
-    async def _create(self, wanted: dict[str, Any]) -> None:
+    def _asked(self, frame: dict[str, Any], key: str | None) -> Asked | None:
+        """The frame as far as keys are concerned; None without one."""
+        if key is None:
+            return None
+        said = {name: value for name, value in frame.items() if name != "idempotency_key"}
+        return asked(
+            self.principal,
+            key=key_of(key, param="idempotency_key"),
+            method="WEBSOCKET",
+            path=PATH,
+            query="",
+            body=orjson.dumps(said),
+        )
+
+    async def _create(self, wanted: dict[str, Any], claim: Claim | None) -> None:
+        """Begin the run, or attach to the one that the key began."""
+        earlier = await earlier_run(claim, is_joining=True)
+        runner = earlier if isinstance(earlier, Attached) else await self._begin(wanted, claim)
+        run = await in_db(queries.get_run, self.principal, runner.run_id)
+        accepted = {
+            "type": "message.accepted",
+            "run_id": run.id,
+            "session_id": run.session_id,
+            "agent": run.agent.slug,
+        }
+        await self.send_json(accepted)
+        if isinstance(runner, Attached) and runner.past:
+            for recorded in runner.past:
+                await self.send(text_data=recorded.raw.decode())
+        else:
+            self._follow(run.id, 0)
+
+    async def _begin(self, wanted: dict[str, Any], claim: Claim | None) -> Runner:
         session_id = wanted.get("session_id")
         if session_id is not None and not wanted.get("agent"):
             session = await in_db(queries.get_session, self.principal, session_id)
@@ -81,22 +121,15 @@ class ChatConsumer(GovernedSocket):
         else:
             raise BadRequest("Name an agent or a session_id.", param="agent")
         parts: list[Part] = parts_of({**wanted, "message": wanted["content"]})
-        runner = await start_chat(
+        return await start_chat(
             principal=self.principal,
             agent=agent,
             session=session,
             parts=parts,
             door="websocket",
             model=wanted.get("model", ""),
+            claim=claim,
         )
-        accepted = {
-            "type": "message.accepted",
-            "run_id": runner.run_id,
-            "session_id": session.id,
-            "agent": agent.slug,
-        }
-        await self.send_json(accepted)
-        self._follow(runner.run_id, 0)
 
     async def _resume(self, run_id: UUID, after: int) -> None:
         run = await in_db(queries.get_run, self.principal, run_id)

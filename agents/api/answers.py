@@ -74,7 +74,9 @@ def _told(error: dict[str, Any]) -> AtomError:
 
 def served_headers(runner: Runner | Attached) -> dict[str, str]:
     """Who served: on every answer of `/v1` and chat."""
+    replayed = {"Idempotent-Replayed": "true"} if isinstance(runner, Attached) and runner.is_replayed else {}
     return {
+        **replayed,
         "x-atom-run": str(runner.run_id),
         "x-atom-provider": runner.served.provider,
         "x-atom-model": runner.served.model,
@@ -162,6 +164,16 @@ class Opened:
 
     async def begin(self, *, sees_all: bool = False) -> None:
         """Wait for the first event that the client will see; raise what the run failed with before it."""
+        try:
+            await self._begin(sees_all=sees_all)
+        finally:
+            await self._look()
+
+    async def _look(self) -> None:
+        if isinstance(self.runner, Attached):
+            await self.runner.look()
+
+    async def _begin(self, *, sees_all: bool) -> None:
         async for recorded in self._events:
             if recorded is None:
                 continue
@@ -186,6 +198,8 @@ class Opened:
             if isinstance(recorded.event, RunEnded):
                 return
         async for found in self._events:
+            if found is not None and isinstance(found.event, RunEnded):
+                await self._look()
             yield found
 
     def parks_at(self, event: ApprovalNeeded) -> bool:

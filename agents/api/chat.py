@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 
 from agents import queries, services
 from agents.api.answers import Opened, Whole, failure_of, served_headers
-from agents.api.keyed import earlier_run, is_joining, note_outcome
+from agents.api.keyed import earlier_run, note_outcome
 from agents.api.serializers import ChatIn
 from agents.api.sse import KEEP_ALIVE, frame, run_frames, sse_response
 from agents.models import Agent, Session
@@ -17,7 +17,7 @@ from agents.runs.runner import Runner
 from agents.runs.start import Attached, start_chat
 from agents.runs.streams import last_seq
 from atom.ground.api.doors import door, validated
-from atom.ground.api.once import once
+from atom.ground.api.once import is_joining, once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import BadRequest, NotFound
@@ -48,7 +48,7 @@ def parts_of(data: dict[str, Any]) -> list[Part]:
 
 
 @door("POST", scope="chat")
-@once
+@once()
 async def chat(request: HttpRequest, principal: Principal, claim: Claim | None, agent: str) -> HttpResponseBase:
     data = validated(ChatIn(data=parse_object(request.body)))
     earlier = await earlier_run(claim, is_joining=is_joining(request))

@@ -1,5 +1,7 @@
 """A run that an Idempotency-Key began: followed, given again, gone on with, or made anew."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -12,15 +14,11 @@ from agents.runs.past import past_of
 from agents.runs.runner import Runner
 from agents.runs.start import Attached, attached
 from agents.runs.streams import last_seq
+from atom.ground.api.once import is_joining, take_begun
 from atom.ground.database import in_db
-from atom.ground.idempotency import Claim, KeyInFlight, take_over
+from atom.ground.idempotency import Asked, Claim, KeyInFlight, Stored, free, take_over
 from atom.ground.principal import Principal
 from llm.messages import Request
-
-
-def is_joining(request: HttpRequest) -> bool:
-    """`Idempotency-Join: true`: follow the run that is at work, from its start, instead of a 409."""
-    return request.headers.get("Idempotency-Join", "").strip().lower() == "true"
 
 
 async def run_for(
@@ -34,10 +32,11 @@ async def run_for(
     return await started(principal, asked, door=door, approval_id=approval_id, claim=claim)
 
 
-async def earlier_run(claim: Claim | None, *, is_joining: bool) -> Attached | UUID | None:
+async def earlier_run(claim: Claim | None, *, is_joining: bool, is_told: bool = True) -> Attached | UUID | None:
     """The key's run, if its answer is to be given (again); the approval that its answer waits for; None: begin one.
 
     A run that was stopped, lost its process, or failed before any model was asked does not count: the key is free.
+    Nor does one whose events do not tell its answer (`is_told`), once it has ended.
     Raises KeyInFlight while the run is at work.
     """
     if claim is None or claim.bound_to is None:
@@ -51,15 +50,32 @@ async def earlier_run(claim: Claim | None, *, is_joining: bool) -> Attached | UU
     if run is not None and (approval_id := await in_db(pending_approval, run)) is not None:
         await in_db(take_over, claim)
         return approval_id
-    if run is not None and _counts(run):
+    if run is not None and is_told and _counts(run):
         return await again(run)
     await in_db(take_over, claim)
     return None
 
 
+@asynccontextmanager
+async def claimed(wanted: Asked | None) -> AsyncIterator[Claim | None]:
+    """The key for doors without answers of their own: what is remembered is the run, and who asks again joins it."""
+    if wanted is None:
+        yield None
+        return
+    claim = await take_begun(wanted)
+    if isinstance(claim, Stored):
+        raise RuntimeError("this door keeps no answers")
+    try:
+        yield claim
+    except BaseException:
+        await in_db(free, claim, only_unbound=True)
+        raise
+
+
 async def again(run: Run) -> Attached:
     """A run that has ended, from its events or, when the store has forgotten them, from the database."""
     found = await in_db(attached, run.id)
+    found.is_replayed = True
     if not await last_seq(run.id):
         found.past = await in_db(past_of, run)
     return found

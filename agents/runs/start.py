@@ -13,11 +13,11 @@ from agents.fields import exact
 from agents.models import Agent, AgentStatus, QueuedTurn, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
 from agents.runs import records
-from agents.runs.attempts import Served
+from agents.runs.attempts import Served, decode
 from agents.runs.events import Recorded, RunEnded
 from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
 from agents.runs.runner import Runner
-from agents.runs.streams import RunLog, last_seq
+from agents.runs.streams import RunLog, last_seq, used_of
 from agents.runs.turn import Turn, with_results
 from agents.tools.declared import tools_of
 from agents.tools.own import OwnTool
@@ -98,9 +98,19 @@ class Attached:
     # Of a run whose events the store has forgotten: what the database keeps of them.
     past: Sequence[Recorded] = ()
     error: AtomError | None = None
+    # Its answer has been given before: this is the same again.
+    is_replayed: bool = False
 
     async def wait(self) -> None:
         """Nothing to wait for here."""
+
+    async def look(self) -> None:
+        """See who serves the run by now: its row says so at its end, the store until then."""
+        self.served = (await in_db(attached, self.run_id)).served
+        used = None if self.served.attempts else await used_of(self.run_id)
+        if tried := decode(used) if used else []:
+            last = tried[-1][1]
+            self.served = Served(provider=last.provider, model=last.model, attempts=len(tried))
 
 
 async def ask_again(

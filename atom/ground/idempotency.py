@@ -82,13 +82,13 @@ class Stored:
     body: bytes
 
 
-def key_of(header: str) -> str:
-    """The key in the header, quoted or bare."""
-    key = header.strip()
+def key_of(given: str, *, param: str = "Idempotency-Key") -> str:
+    """The key in the header or field, quoted or bare."""
+    key = given.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not key or len(key) > MAX_KEY_CHARS:
-        raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} characters.", param="Idempotency-Key")
+        raise BadRequest(f"An Idempotency-Key has 1 to {MAX_KEY_CHARS} characters.", param=param)
     return key
 
 

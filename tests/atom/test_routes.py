@@ -65,11 +65,19 @@ def test_no_view_answers_on_two_surfaces() -> None:
     assert {view: surfaces for view, surfaces in found.items() if len(surfaces) > 1} == {}
 
 
+# All but Anthropic's own `/v1/messages`.
+NOT_CONTROL = ["/v1/message", "/v1/status", "/v1/events", "/v1/agent/start", "/api/message", "/api/messages",
+               "/api/status", "/api/events", "/api/agent/start"]  # fmt: skip
+
+
 @pytest.mark.parametrize("path", ["/message", "/messages", "/status", "/events", "/agent/start"])
-@pytest.mark.parametrize("elsewhere", ["/v1", "/api"])
-def test_control_plane_addresses_are_only_there(server: str, path: str, elsewhere: str) -> None:
+def test_control_plane_addresses_are_there(server: str, path: str) -> None:
     assert httpx.get(server + path).status_code == 401
-    assert httpx.get(elsewhere.join([server, path])).status_code == 404
+
+
+@pytest.mark.parametrize("path", NOT_CONTROL)
+def test_control_plane_addresses_are_nowhere_else(server: str, path: str) -> None:
+    assert httpx.get(server + path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/models", "/metrics/providers"])
@@ -91,3 +99,25 @@ def test_every_address_answers(server: str, alice: Principal, token_of: Callable
                     if is_broken:
                         failed.append((method, path, answer.status_code))
     assert failed == []
+
+
+# A count has no effect; what is below `/metrics`, `/healthz` and the like is asked for, not posted to.
+KEYLESS = {"/v1/messages/count_tokens", "/healthz", "/readyz", "/health", "/metrics"}
+
+
+def test_every_post_with_an_effect_takes_a_key(
+    server: str, alice: Principal, token_of: Callable[[Principal], str]
+) -> None:
+    taken, not_taken = set(), set()
+    headers = {**bearer(token_of(alice)), "Idempotency-Key": "k" * 256}
+    with httpx.Client(base_url=server, headers=headers, timeout=60) as client:
+        for path in own():
+            answer = client.post(re.sub(r"<[^>]+>", NOWHERE, path), json={})
+            is_page = "html" in answer.headers.get("content-type", "")
+            if answer.status_code == 400 and "An Idempotency-Key has" in answer.text:
+                taken.add(path)
+            elif answer.status_code not in {404, 405} and not is_page:
+                not_taken.add(path)
+    assert not_taken - KEYLESS == set()
+    assert {"/v1/messages", "/v1/responses", "/v1/embeddings", "/message", "/agent/start"} <= taken
+    assert len(taken) > 50

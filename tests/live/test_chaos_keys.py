@@ -23,6 +23,8 @@ pytestmark = [
 ]
 # From before the request is read to the middle of its answer.
 KILL_AFTER_S = (0.0, 0.02, 0.1, 0.5, 1.0)
+# So many of the requests begin a run.
+RUNS = 3
 # A lease, and the time in which a run whose process died is closed.
 FREE_WITHIN_S = 60
 
@@ -54,9 +56,11 @@ def test_a_killed_web_process_leaves_each_key_with_one_effect(
     with httpx.Client(base_url=instance.url, headers=headers, timeout=30, trust_env=False) as client:
         client.post("/api/agents/", json={"name": "T", "slug": "talker", "models": ["openai/gpt-4o-mini"]})
         for number, kill_after_s in enumerate(KILL_AFTER_S):
-            openai_simulator.will_say("one two three four five", delay_s=0.3)
+            say = {"model": "agent/talker", "messages": [{"role": "user", "content": "Hi"}]}
             asked = {
-                "/v1/chat/completions": {"model": "agent/talker", "messages": [{"role": "user", "content": "Hi"}]},
+                "/v1/chat/completions": say,
+                "/v1/messages": {**say, "max_tokens": 100, "stream": True},
+                "/v1/responses": {"model": "agent/talker", "input": "Hi"},
                 "/api/sessions/": {"agent": "talker", "title": f"title {number}"},
             }
 
@@ -64,6 +68,8 @@ def test_a_killed_web_process_leaves_each_key_with_one_effect(
                 with contextlib.suppress(httpx.TransportError):
                     client.post(path, json=body, headers={"Idempotency-Key": key})
 
+            for _ in range(RUNS):
+                openai_simulator.will_say("one two three four five", delay_s=0.3)
             threads = [threading.Thread(target=first_try, args=(*one, f"k{number}")) for one in asked.items()]
             [web] = instance.processes("manage.py serve")[:1]
             for thread in threads:
@@ -77,6 +83,6 @@ def test_a_killed_web_process_leaves_each_key_with_one_effect(
                 first = asked_until_answered(client, path, body, f"k{number}")
                 assert asked_until_answered(client, path, body, f"k{number}").content == first.content
         runs = client.get("/api/runs/", params={"page_size": 200}).json()["results"]
-        assert len([run for run in runs if run["status"] == "succeeded"]) == len(KILL_AFTER_S)
+        assert len([run for run in runs if run["status"] == "succeeded"]) == RUNS * len(KILL_AFTER_S)
         titles = [one["title"] for one in client.get("/api/sessions/").json()["results"]]
         assert sorted(titles) == [f"title {number}" for number in range(len(KILL_AFTER_S))]

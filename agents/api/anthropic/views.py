@@ -8,16 +8,19 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
 from agents import queries
-from agents.api.answers import Opened, approval_asked_for, failure_of, served_headers, started
+from agents.api.answers import Opened, failure_of, served_headers
 from agents.api.anthropic.errors import error_json, refuse
 from agents.api.anthropic.serializers import FAMILY, CountTokens, CreateMessage, request_of
 from agents.api.anthropic.writing import PING, Writer, frame
+from agents.api.keyed import note_outcome, run_for
 from agents.api.sse import sse_response
 from agents.runs.events import RunEnded
 from atom.ground.api.doors import door, validated
+from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
+from atom.ground.idempotency import Claim
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from llm.context import tokens_of, tokens_of_tools
@@ -27,18 +30,20 @@ log = structlog.get_logger(__name__)
 
 
 @door("POST", scope=Scope.CHAT, refuse=refuse)
-async def messages(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+@once(refuse=refuse)
+async def messages(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     data = validated(CreateMessage(data=parse_object(request.body)))
-    asked = request_of(data)
-    runner = await started(principal, asked, door="anthropic", approval_id=approval_asked_for(request))
+    runner = await run_for(request, principal, request_of(data), door="anthropic", claim=claim)
     answer = Answer(Opened(runner), data)
     try:
-        return await answer.response()
+        response = await answer.response()
     except AtomError as exc:
-        refused = refuse(exc)
+        response = refuse(exc)
         for name, value in answer.headers().items():
-            refused[name] = value
-        return refused
+            response[name] = value
+    if isinstance(response, HttpResponse):
+        await note_outcome(claim, runner)
+    return response
 
 
 @door("POST", scope=Scope.CHAT, refuse=refuse)

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from django.db import transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -20,7 +21,7 @@ from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import BadRequest, Conflict, NotFound
-from atom.ground.idempotency import Claim
+from atom.ground.idempotency import Claim, bind
 from atom.ground.principal import Principal
 from llm.messages import Part, Text
 
@@ -48,7 +49,7 @@ def _session_asked_for(request: HttpRequest) -> UUID:
 
 # --- Saying something --------------------------------------------------------------------------------------
 @door("POST", scope="chat")
-@once
+@once()
 async def message(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     data = validated(MessageIn(data=parse_object(request.body)))
     capability = capability_of(data.get("capability") or "")
@@ -61,17 +62,30 @@ async def message(request: HttpRequest, principal: Principal, claim: Claim | Non
 
 
 @door("POST", scope="chat")
-@once
+@once()
 async def start(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     data = validated(StartIn(data=parse_object(request.body)))
     if claim is not None and claim.bound_to is not None:
-        return await in_db(_begun_before, claim.bound_to)
+        return await in_db(_opened_before, principal, claim.bound_to)
     agent = await in_db(queries.get_acting_agent, principal, data["agent"])
-    session = await in_db(services.create_session, agent=agent, principal=principal, model=data["model"])
     if not data["prompt"].strip():
-        standing = await in_db(standing_of, principal, session.id)
-        return _answer({**standing_json(standing), "events_url": _events_url(session.id)}, 202)
+        session = await in_db(_idle_session, principal, agent, data["model"], claim)
+        return _standing_answer(await in_db(standing_of, principal, session.id))
+    session = await in_db(services.create_session, agent=agent, principal=principal, model=data["model"])
     return await _say(principal, session, [Text(data["prompt"])], "", claim)
+
+
+@transaction.atomic
+def _idle_session(principal: Principal, agent: Agent, model: str, claim: Claim | None) -> Session:
+    """A session in which nothing has been said yet; the key stands for it from here on."""
+    session = services.create_session(agent=agent, principal=principal, model=model)
+    if claim is not None:
+        bind(claim, session.id)
+    return session
+
+
+def _standing_answer(standing: Standing) -> HttpResponse:
+    return _answer({**standing_json(standing), "events_url": _events_url(standing.session.id)}, 202)
 
 
 async def _say(
@@ -120,6 +134,13 @@ def _begun(session: Session, message_id: UUID, capability: str) -> HttpResponse:
         "events_url": _events_url(session.id),
     }
     return _answer(body, 202)
+
+
+def _opened_before(principal: Principal, bound_to: UUID) -> HttpResponse:
+    """As `_begun_before`, or for a session that was opened without a prompt."""
+    if Session.objects.filter(pk=bound_to).exists():
+        return _standing_answer(standing_of(principal, bound_to))
+    return _begun_before(bound_to)
 
 
 def _begun_before(bound_to: UUID) -> HttpResponse:
@@ -202,7 +223,7 @@ async def _events(request: HttpRequest, principal: Principal, session_id: UUID) 
 
 # --- Stopping ---------------------------------------------------------------------------------------------------
 @door("POST", scope="chat")
-@once
+@once()
 async def stop(request: HttpRequest, principal: Principal, claim: Claim | None, session_id: str) -> HttpResponseBase:
     """Stop what the session does, and forget what waits in its queue."""
     standing = await in_db(standing_of, principal, _id(session_id, "session"))

@@ -8,12 +8,15 @@ from rest_framework import serializers
 
 from agents import queries
 from agents.api.answers import Opened, served_headers
+from agents.api.keyed import earlier_run, note_outcome
 from agents.runs.start import start_run
 from atom.ground.api.doors import door, validated
 from atom.ground.api.errors import error_response
+from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, BadRequest
+from atom.ground.idempotency import Claim
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from llm.messages import Message, Request, Text
@@ -55,7 +58,10 @@ def text_of(given: Any) -> str:
 
 
 @door("POST", scope=Scope.CHAT)
-async def embeddings(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+@once()
+async def embeddings(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
+    # The vectors are in the answer only: where it was lost with its client, they are asked for again.
+    await earlier_run(claim, is_joining=False, is_told=False)
     data = validated(CreateEmbeddings(data=parse_object(request.body)))
     said = Text(text_of(data["input"]))
     wire = Embedding({name: data[name] for name in PASSED_ON if data.get(name) is not None})
@@ -67,6 +73,7 @@ async def embeddings(request: HttpRequest, principal: Principal) -> HttpResponse
         parts=[Text(said.text[:KEPT_CHARS])],
         door="embeddings",
         wire=wire,
+        claim=claim,
     )
     try:
         await Opened(runner).begin()
@@ -74,7 +81,9 @@ async def embeddings(request: HttpRequest, principal: Principal) -> HttpResponse
         refused = error_response(exc)
         for name, value in served_headers(runner).items():
             refused[name] = value
+        await note_outcome(claim, runner)
         return refused
+    await note_outcome(claim, runner)
     tokens = runner.served.usage.input_tokens
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     body = {"object": "list", "data": wire.vectors, "model": data["model"], "usage": usage}

@@ -52,7 +52,7 @@ def tool_call_json(call: ToolCall) -> dict[str, Any]:
 
 
 @door("POST", scope="chat")
-@once
+@once()
 async def chat_completions(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     body = parse_object(request.body)
     data = validated(ChatCompletion(data=body))

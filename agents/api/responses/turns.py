@@ -9,20 +9,35 @@ from django.utils import timezone
 
 from agents import queries, responses
 from agents.api.answers import Opened, Told, started
+from agents.api.keyed import earlier_run
 from agents.api.responses.serializers import FAMILY, items_of, messages_of, request_of, response_uuid
 from agents.api.responses.writing import Event, Writer, repeated
 from agents.models import StoredResponse
 from agents.responses import PreviousResponseNotFound
 from agents.runs.events import RunEnded, RunEvent, TextDelta, ThinkingDelta, ToolCall
 from agents.runs.past import past_events
+from agents.runs.runner import Runner
+from agents.runs.start import Attached
 from agents.runs.streams import follow, recorded_events
 from atom.ground.database import in_db
 from atom.ground.draining import is_draining
 from atom.ground.errors import BadRequest
+from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.messages import Message
 from llm.thinking import split
 
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Which run a client asks for again: one that waited for an approval, or that of its Idempotency-Key."""
+
+    approval_id: UUID | None = None
+    claim: Claim | None = None
+    is_joining: bool = False
+
+
+PLAIN = Asking()
 # Silence in a stream is looked at this often.
 IDLE_S = 15.0
 
@@ -65,17 +80,27 @@ async def begin(
     door: str,
     previous_id: UUID | None,
     before: Sequence[dict[str, Any]] = (),
-    approval_id: UUID | None = None,
+    asking: Asking = PLAIN,
 ) -> Turn:
-    """Start the run, or go on with the one that waited for `approval_id`.
+    """Start the run, or go on with the one that the client asks for again.
 
     `before` are items of turns that were not stored, which the input goes on from.
     """
     items = [*before, *items_of(data.get("input"))]
-    history = await in_db(conversation, principal, previous_id) if previous_id else []
-    asked = request_of(data, [*history, *messages_of(items)])
-    runner = await started(principal, asked, door=door, approval_id=approval_id, is_background=data["background"])
-    writer = await keep(principal, data, items, response_id=runner.run_id, run_id=runner.run_id, after=previous_id)
+    earlier = await earlier_run(asking.claim, is_joining=asking.is_joining)
+    if isinstance(earlier, Attached):
+        runner: Runner | Attached = earlier
+    else:
+        history = await in_db(conversation, principal, previous_id) if previous_id else []
+        runner = await started(
+            principal,
+            request_of(data, [*history, *messages_of(items)]),
+            door=door,
+            approval_id=asking.approval_id or earlier,
+            claim=asking.claim,
+            is_background=data["background"],
+        )
+    writer = await keep(principal, data, items, runner=runner, after=previous_id)
     return Turn(Opened(runner), writer, items, split(data["model"], family=FAMILY).warning)
 
 
@@ -91,7 +116,7 @@ async def prewarm(
     history = await in_db(conversation, principal, previous_id) if previous_id else []
     asked = request_of(data, [*history, *messages_of(items)])
     await in_db(queries.agent_for_model, principal, asked.model)
-    return await keep(principal, data, items, response_id=uuid4(), run_id=None, after=previous_id), items
+    return await keep(principal, data, items, runner=None, after=previous_id), items
 
 
 async def keep(
@@ -99,14 +124,15 @@ async def keep(
     data: dict[str, Any],
     items: Sequence[dict[str, Any]],
     *,
-    response_id: UUID,
-    run_id: UUID | None,
+    runner: Runner | Attached | None,
     after: UUID | None,
 ) -> Writer:
-    """The response's writer; stored unless the client wants it forgotten."""
+    """The response's writer; stored unless the client wants it forgotten. Without a runner nobody is asked."""
     request = repeated(data)
+    run_id = runner.run_id if runner else None
+    response_id = run_id or uuid4()
     if not data["store"]:
-        return Writer(response_id, timezone.now(), request)
+        return Writer(response_id, runner.created_at if runner else timezone.now(), request)
     stored = await in_db(
         responses.keep_response,
         response_id=response_id,

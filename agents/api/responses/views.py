@@ -7,13 +7,14 @@ from uuid import UUID
 
 import orjson
 import structlog
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 
 from agents import responses
 from agents.api.answers import approval_asked_for, failure_of, served_headers
+from agents.api.keyed import note_outcome
 from agents.api.responses.serializers import CreateResponse, response_uuid
-from agents.api.responses.turns import Turn, begin, check_cursor, previous_of, replay, resumed
+from agents.api.responses.turns import Asking, Turn, begin, check_cursor, previous_of, replay, resumed
 from agents.api.responses.writing import Event
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.models import StoredResponse
@@ -22,9 +23,11 @@ from agents.runs.start import cancel_run
 from agents.runs.streams import follow
 from atom.ground.api.doors import by_method, door, validated
 from atom.ground.api.errors import error_response
+from atom.ground.api.once import is_joining, once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, BadRequest, NotFound
+from atom.ground.idempotency import Claim
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
 
@@ -42,22 +45,31 @@ class UpgradeRequired(BadRequest):
 
 # --- Begin ------------------------------------------------------------------------------------------------
 @door("POST", scope=Scope.CHAT)
-async def create(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+@once()
+async def create(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     data = validated(CreateResponse(data=parse_object(request.body)))
-    previous_id, approval_id = previous_of(data), approval_asked_for(request)
-    turn = await begin(principal, data, door="responses", previous_id=previous_id, approval_id=approval_id)
+    # Of a run in the background only the beginning is told, which is there at any time.
+    asking = Asking(approval_asked_for(request), claim, is_joining(request) or is_told_at_once(data))
+    turn = await begin(principal, data, door="responses", previous_id=previous_of(data), asking=asking)
     try:
-        return await answer(turn, data)
+        response = await answer(turn, data)
     except AtomError as exc:
-        refused = error_response(exc)
+        response = error_response(exc)
         for name, value in headers_of(turn).items():
-            refused[name] = value
-        return refused
+            response[name] = value
+    if isinstance(response, HttpResponse) and not is_told_at_once(data):
+        await note_outcome(claim, turn.opened.runner)
+    return response
+
+
+def is_told_at_once(data: dict[str, Any]) -> bool:
+    """Whether the answer is that the run has begun."""
+    return bool(data["background"] and not data["stream"])
 
 
 async def answer(turn: Turn, data: dict[str, Any]) -> HttpResponseBase:
     """The response as it begins in the background, as a stream, or as a whole."""
-    if data["background"] and not data["stream"]:
+    if is_told_at_once(data):
         turn.writer.begin()
         return JsonResponse(turn.writer.response(), headers=headers_of(turn))
     await turn.opened.begin()
@@ -142,7 +154,8 @@ all_of_them = by_method(POST=create, GET=without_upgrade)
 
 
 @door("POST", scope=Scope.CHAT)
-async def cancel(request: HttpRequest, principal: Principal, response_id: str) -> HttpResponseBase:
+@once()
+async def cancel(request: HttpRequest, principal: Principal, claim: Claim | None, response_id: str) -> HttpResponseBase:
     """Stop it; one that has ended already is given as it is."""
     stored = await stored_response(principal, response_id)
     if stored.run is not None and stored.run.is_open:

@@ -5,6 +5,7 @@ Every POST of ours takes the header; a request without one costs nothing more. O
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -31,9 +32,11 @@ M = TypeVar("M", bound=Model)
 KeyedView = Callable[Concatenate[HttpRequest, Principal, Claim | None, P], Awaitable[HttpResponseBase]]
 View = Callable[Concatenate[HttpRequest, Principal, P], Awaitable[HttpResponseBase]]
 
+# Between a key's first request and its run lie a few looks at the database, unless its process died there.
+BEGIN_WITHIN_S, LOOK_EVERY_S = 5.0, 0.05
 # Of an answer these come back with it; others belong to the one exchange.
 KEPT_HEADERS = ("content-type", "location", "x-atom-run", "x-atom-provider", "x-atom-model", "x-atom-attempts",
-                "x-atom-warning")  # fmt: skip
+                "x-atom-warning", "request-id")  # fmt: skip
 
 
 def asked_with_key(request: HttpRequest | Request, principal: Principal, body: bytes) -> Asked | None:
@@ -56,32 +59,57 @@ def replayed(stored: Stored) -> HttpResponse:
     return HttpResponse(stored.body, status=stored.status, headers=headers)
 
 
-def once(view: KeyedView[P]) -> View[P]:
-    """Inside `door`: the view gets the claim on its request's key after the principal, None without a key."""
+def is_joining(request: HttpRequest) -> bool:
+    """`Idempotency-Join: true`: follow the run that is at work, from its start, instead of a 409."""
+    return request.headers.get("Idempotency-Join", "").strip().lower() == "true"
 
-    @wraps(view)
-    async def keyed(request: HttpRequest, principal: Principal, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-        wanted = asked_with_key(request, principal, request.body)
-        if wanted is None:
-            return await view(request, principal, None, *args, **kwargs)
-        found = await in_db(take, wanted)
-        if isinstance(found, Stored):
-            return replayed(found)
+
+async def take_begun(wanted: Asked) -> Claim | Stored:
+    """Like `take`, for who would rather join: the first request is given a while to begin its run."""
+    give_up_at = time.monotonic() + BEGIN_WITHIN_S
+    while True:
         try:
-            response = await view(request, principal, found, *args, **kwargs)
-        except Exception as exc:
-            error = as_atom_error(exc)
-            if type(error) is AtomError:
-                log.exception("request_failed", path=request.path)
-            response = error_response(error)
-        except asyncio.CancelledError:
-            # The client has gone. A run that was begun goes on with the key.
-            await in_db(free, found, only_unbound=True)
-            raise
-        await in_db(_settle, found, response)
-        return response
+            return await in_db(take, wanted)
+        except KeyInFlight:
+            if time.monotonic() > give_up_at:
+                raise
+        await asyncio.sleep(LOOK_EVERY_S)
 
-    return cast(View[P], keyed)
+
+def once(*, refuse: Callable[[AtomError], HttpResponse] = error_response) -> Callable[[KeyedView[P]], View[P]]:
+    """Inside `door`, which has the same `refuse`: the view gets the claim on its request's key after the principal.
+
+    The claim is None without a key.
+    """
+
+    def wrap(view: KeyedView[P]) -> View[P]:
+        @wraps(view)
+        async def keyed(
+            request: HttpRequest, principal: Principal, *args: P.args, **kwargs: P.kwargs
+        ) -> HttpResponseBase:
+            wanted = asked_with_key(request, principal, request.body)
+            if wanted is None:
+                return await view(request, principal, None, *args, **kwargs)
+            found = await (take_begun(wanted) if is_joining(request) else in_db(take, wanted))
+            if isinstance(found, Stored):
+                return replayed(found)
+            try:
+                response = await view(request, principal, found, *args, **kwargs)
+            except Exception as exc:
+                error = as_atom_error(exc)
+                if type(error) is AtomError:
+                    log.exception("request_failed", path=request.path)
+                response = refuse(error)
+            except asyncio.CancelledError:
+                # The client has gone. A run that was begun goes on with the key.
+                await in_db(free, found, only_unbound=True)
+                raise
+            await in_db(_settle, found, response)
+            return response
+
+        return cast(View[P], keyed)
+
+    return wrap
 
 
 def _settle(claim: Claim, response: HttpResponseBase) -> None:
