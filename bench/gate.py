@@ -1,7 +1,7 @@
 """`make bench`: what a verdict of the rules costs, beside Cedar and Casbin with the same rules on the same questions.
 
-A hundred rules over 25 actions, three quarters of them with a condition, some for every action; the questions are drawn
-from a fixed seed. Each engine is asked the same questions, one at a time, and before it is timed all three must agree.
+A hundred rules over 25 actions, then a hundred about one action of which none holds; the questions are drawn from a
+fixed seed. Each engine is asked the same questions, one at a time, and before it is timed all three must agree.
 """
 
 import gc
@@ -60,11 +60,16 @@ def rules() -> list[dict[str, Any]]:
     ]
 
 
-def questions(count: int) -> list[Facts]:
+def about_one_action(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The worst case: all hundred rules are about the action that is asked, and none of them holds."""
+    return [{**rule, "action": "action_0", "hour": 24} for rule in given]
+
+
+def questions(count: int, actions: int = ACTIONS + 5) -> list[Facts]:
     chance = random.Random(11)
     return [
         Facts(
-            action=f"action_{chance.randrange(ACTIONS + 5)}",
+            action=f"action_{chance.randrange(actions)}",
             agent=f"agent-{chance.randrange(4)}",
             maturity="supervised",
             complexity=3,
@@ -88,13 +93,6 @@ def atom(given: list[dict[str, Any]]) -> Ask:
     ]
     compiled = CompiledRules(read_document(text_of({"version": 1, "rules": document})).rules)
     return lambda facts: compiled.judge(facts) is None
-
-
-def one_action(given: list[dict[str, Any]]) -> Ask:
-    """The worst case: all hundred rules are about the action that is asked, so the index helps nothing."""
-    every = atom([{**rule, "action": "action_0", "low": 2_000} for rule in given])
-    asked = Facts("action_0", "agent-1", "supervised", 3, 12, {"amount": 5})
-    return lambda facts: every(asked)
 
 
 def cedar(given: list[dict[str, Any]]) -> Ask:
@@ -145,23 +143,29 @@ def timed(ask: Ask, asked: list[Facts]) -> list[float]:
     return sorted(found)
 
 
-def main() -> int:
-    given, many = rules(), questions(QUESTIONS)
+def compared(title: str, given: list[dict[str, Any]], asked: list[Facts]) -> bool:
+    """Print what each engine takes for these rules; whether Atom keeps its limits and all of them agree."""
     engines = {"Atom": atom(given), "Cedar (cedarpy)": cedar(given), "Casbin": by_casbin(given)}
-    answers = {name: [ask(facts) for facts in many[:FEWER]] for name, ask in engines.items()}
+    answers = {name: [ask(facts) for facts in asked[:FEWER]] for name, ask in engines.items()}
     if len({tuple(said) for said in answers.values()}) != 1:
         print("The engines do not agree, so their times say nothing.")
-        return 1
-    print(f"A verdict by {RULES} rules, in microseconds ({sum(answers['Atom'])} of {FEWER} allowed, all agree)")
-    engines["Atom, all rules about one action"] = one_action(given)
-    print(f"{'':34}{'p50':>10}{'p99':>10}")
+        return False
+    print(f"{title}: {sum(answers['Atom'])} of {FEWER} allowed, all agree")
     figures = {}
     for name, ask in engines.items():
-        times = timed(ask, many if name.startswith("Atom") else many[:FEWER])
+        times = timed(ask, asked if name == "Atom" else asked[:FEWER])
         figures[name] = statistics.median(times), times[int(len(times) * 0.99)]
-        print(f"{name:34}{figures[name][0]:10.2f}{figures[name][1]:10.2f}")
+        print(f"  {name:20}{figures[name][0]:10.2f}{figures[name][1]:10.2f}")
     p50, p99 = figures["Atom"]
-    is_within = p50 <= P50_US and p99 <= P99_US
+    return p50 <= P50_US and p99 <= P99_US
+
+
+def main() -> int:
+    given = rules()
+    print(f"A verdict by {RULES} rules, in microseconds\n{'':22}{'p50':>10}{'p99':>10}")
+    spread = compared(f"Rules over {ACTIONS} actions", given, questions(QUESTIONS))
+    worst = compared("All rules about one action", about_one_action(given), questions(QUESTIONS, actions=1))
+    is_within = spread and worst
     print(f"limit: p50 {P50_US:g}, p99 {P99_US:g}: {'kept' if is_within else 'exceeded'}")
     return 0 if is_within else 1
 

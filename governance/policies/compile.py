@@ -10,6 +10,7 @@ from governance.policies import meaning
 from governance.policies.document import Rule
 from governance.policies.expression import And, Comparison, Count, Field, Holds, Literal, Node, Not, Operand, Or, Path
 from governance.policies.facts import STRICTNESS, Facts, JudgingError, Match
+from governance.policies.index import Index
 from governance.policies.meaning import ConditionError, Test
 
 Condition = Callable[[Facts], bool]
@@ -18,24 +19,27 @@ Getter = Callable[[Facts], Any]
 Entry = tuple[Condition, Match, int]
 # Actions that no rule names are looked up by pattern once, then remembered; so many at most.
 REMEMBER_MOST = 2_000
+# Fewer rules are sooner asked than sorted out.
+INDEX_FROM = 8
 
 
 class CompiledRules:
     """The rules of a policy, ready to be asked. Immutable but for its memory of actions."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        order = sorted(range(len(rules)), key=lambda place: _precedence(rules[place], place))
-        self._rules = [(rules[place].actions, _entry(rules[place])) for place in order]
+        self._rules = [rules[place] for place in sorted(range(len(rules)), key=lambda at: _precedence(rules[at], at))]
+        self._sets: dict[tuple[int, ...], _Speaking] = {}
         named = {action for rule in rules for action in rule.actions if "*" not in action}
-        self._by_action: dict[str, tuple[Entry, ...]] = {action: self._speaking_of(action) for action in named}
-        self._others: dict[str, tuple[Entry, ...]] = {}
+        self._by_action = {action: self._speaking_of(action) for action in named}
+        self._others: dict[str, _Speaking] = {}
 
     def judge(self, facts: Facts) -> Match | None:
         """The first rule that holds, by priority and then by strictness. Raises JudgingError."""
-        entries = self._by_action.get(facts.action)
-        if entries is None:
-            entries = self._remembered(facts.action)
+        speaking = self._by_action.get(facts.action)
+        if speaking is None:
+            speaking = self._remembered(facts.action)
         match: Match | None = None
+        entries = speaking.candidates(facts)
         try:
             for holds, match, priority in entries:
                 if holds(facts):
@@ -47,7 +51,7 @@ class CompiledRules:
             raise JudgingError(match.rule, str(exc)) from exc
         return None
 
-    def _remembered(self, action: str) -> tuple[Entry, ...]:
+    def _remembered(self, action: str) -> "_Speaking":
         found = self._others.get(action)
         if found is None:
             found = self._speaking_of(action)
@@ -56,17 +60,44 @@ class CompiledRules:
             self._others[action] = found
         return found
 
-    def _speaking_of(self, action: str) -> tuple[Entry, ...]:
-        return tuple(
-            entry for actions, entry in self._rules if any(fnmatchcase(action, pattern) for pattern in actions)
+    def _speaking_of(self, action: str) -> "_Speaking":
+        """The rules about an action; actions that the same rules are about share them."""
+        places = tuple(
+            place
+            for place, rule in enumerate(self._rules)
+            if any(fnmatchcase(action, pattern) for pattern in rule.actions)
         )
+        if places not in self._sets:
+            self._sets[places] = _Speaking([self._rules[place] for place in places])
+        return self._sets[places]
+
+
+class _Speaking:
+    """The rules that speak of an action, in their order; of many only those are asked that can hold."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._entries = tuple(_entry(rule) for rule in rules)
+        self._index: Index | None = None
+        if len(rules) >= INDEX_FROM:
+            self._index = Index([_whole_condition(rule) for rule in rules], _getter, _test_of_one)
+
+    def candidates(self, facts: Facts) -> Sequence[Entry]:
+        if self._index is None:
+            return self._entries
+        bits = self._index.candidates(facts)
+        found = []
+        while bits:
+            lowest = bits & -bits
+            found.append(self._entries[lowest.bit_length() - 1])
+            bits ^= lowest
+        return found
 
 
 def _precedence(rule: Rule, place: int) -> tuple[int, int, int, bool, int]:
     return rule.priority, -STRICTNESS[rule.decision], -rule.quorum, not rule.four_eyes, place
 
 
-def _joined(entries: tuple[Entry, ...], first: Match, priority: int, facts: Facts) -> Match:
+def _joined(entries: Sequence[Entry], first: Match, priority: int, facts: Facts) -> Match:
     """Of several rules that ask, the strictest of each demand: the most people, and four eyes if any wants them."""
     quorum, four_eyes = first.quorum, first.four_eyes
     for holds, match, at in entries:
@@ -82,6 +113,14 @@ def _entry(rule: Rule) -> Entry:
     if rule.agents is not None:
         condition = _for_agents(rule.agents, condition)
     return condition, Match(rule.name, rule.decision, rule.quorum, rule.four_eyes), rule.priority
+
+
+def _whole_condition(rule: Rule) -> Node | None:
+    """All that must hold for a rule about its actions, its agents first."""
+    if rule.agents is None:
+        return rule.when
+    of_agents = Comparison("in", Field("agent"), Literal(tuple(rule.agents)))
+    return of_agents if rule.when is None else And((of_agents, rule.when))
 
 
 def _always(facts: Facts) -> bool:
@@ -133,6 +172,19 @@ def _compile_comparison(atom: Comparison) -> Condition:
     left, right = _getter(atom.left), _getter(atom.right)
     compare = meaning.compared(atom.operator, str(atom.left), str(atom.right))
     return lambda facts: compare(left(facts), right(facts))
+
+
+def _test_of_one(node: Node) -> Test:
+    """What a condition that looks up one thing says of its value."""
+    match node:
+        case Not(inner):
+            test = _test_of_one(inner)
+            return lambda value: not test(value)
+        case Holds(operand):
+            return meaning.is_equal(str(operand), True)
+        case Comparison() if (found := test_of(node)) is not None:
+            return found
+    raise AssertionError(f"{node} looks up more than one thing")
 
 
 def subject_of(atom: Comparison) -> Operand:
