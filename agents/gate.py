@@ -95,11 +95,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Spender:
-    """Whose call is about to cost money."""
+    """Whose call is about to cost money, or whose action may have to pay for what comes after it."""
 
     workspace_id: UUID
     agent_id: UUID
-    run_id: UUID
+    run_id: UUID | None
     token_id: UUID | None = None
     session_id: UUID | None = None
 

@@ -15,6 +15,7 @@ from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from governance.approvals.inbox import announce
 from governance.approvals.rights import require_decider
+from governance.budgets.spending import is_free, require_left
 from governance.execution import finish
 from governance.judging import denied_today, is_as_bound, judge_again
 from governance.matrix import Ruling
@@ -32,8 +33,8 @@ def approve(*, approval: Approval, principal: Principal, revision: int, note: st
     """Approve this revision, once; under a quorum this is one vote, and the last one approves.
 
     An action that Atom runs is queued after the commit. Raises Forbidden (also under four eyes for whoever caused it),
-    AlreadyDecided (also for an old revision and after the expiry), AgentPaused, or Conflict: a second vote, a run that
-    has ended, or what the agent may not do any more. The approval then stays as it is.
+    AlreadyDecided (also for an old revision and after the expiry), AgentPaused, OverBudget, or Conflict: a second vote,
+    a run that has ended, or what the agent may not do any more. The approval then stays as it is.
     """
     require_decider(principal)
     # Votes are counted one after the other, so that two last ones do not both wait for another.
@@ -41,6 +42,7 @@ def approve(*, approval: Approval, principal: Principal, revision: int, note: st
     if approval.current_status != ApprovalStatus.PENDING or approval.revision != revision:
         raise AlreadyDecided(why_not(approval.pk))
     check_wanted(approval)
+    _check_budget(approval)
     if not _vote(approval, principal, judge_again(approval), note):
         return whole(approval.pk)
     decided = _decide(approval, principal, revision, ApprovalStatus.APPROVED, note)
@@ -120,6 +122,23 @@ def check_wanted(approval: Approval) -> None:
         run = Run.objects.get(pk=approval.run_id)
         if not run.is_open:
             raise Conflict("The run that asked for this has ended.")
+
+
+def _check_budget(approval: Approval) -> None:
+    """Raise OverBudget when there is no money to go on with; who has a free model to go on with needs none."""
+    run = Run.objects.filter(pk=approval.run_id).first()
+    models = [*approval.agent.models, *([run.model_requested] if run else [])]
+    if any(is_free(model, approval.workspace_id) for model in models):
+        return
+    require_left(
+        gate.Spender(
+            workspace_id=approval.workspace_id,
+            agent_id=approval.agent_id,
+            run_id=approval.run_id,
+            token_id=run.token_id if run else None,
+            session_id=run.session_id if run else None,
+        )
+    )
 
 
 def _decide(approval: Approval, principal: Principal, revision: int, status: ApprovalStatus, note: str) -> Approval:

@@ -14,7 +14,7 @@ from atom.ground.principal import Principal
 from atom.ground.store import sync_store
 from governance.budgets import counters, ledger
 from governance.budgets.counters import dollars
-from governance.budgets.snapshot import limit_of
+from governance.budgets.snapshot import Limit, limit_of
 from governance.models import Budget
 
 
@@ -42,7 +42,12 @@ def get_budget(principal: Principal, budget_id: UUID) -> Budget:
 
 def spending_of(budget: Budget) -> Spending:
     """By the store's counter; by the ledger where the store has none or is away."""
-    limit, now = limit_of(budget), timezone.now()
+    return spending_under(budget.workspace_id, limit_of(budget))
+
+
+def spending_under(workspace_id: UUID, limit: Limit) -> Spending:
+    """The same for a budget that is in a snapshot."""
+    now = timezone.now()
     window = limit.window(now)
     try:
         counted = counters.read(sync_store(), limit.counter(now))
@@ -50,4 +55,4 @@ def spending_of(budget: Budget) -> Spending:
         counted = None
     if counted is not None:
         return Spending(dollars(counted[0]), dollars(counted[1]), window.ends_at)
-    return Spending(ledger.spent_usd(budget.workspace_id, limit, window), Decimal(0), window.ends_at)
+    return Spending(ledger.spent_usd(workspace_id, limit, window), Decimal(0), window.ends_at)

@@ -18,8 +18,12 @@ from atom.ground.database import in_db
 from atom.ground.store import store
 from governance.budgets import counters, ledger
 from governance.budgets.counters import Counter, dollars, units
+from governance.budgets.queries import spending_under
 from governance.budgets.snapshot import LIMITS, Limit
+from llm.catalog import catalog_of
 from llm.errors import OverBudget
+from llm.events import Usage
+from llm.prices import priced
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +91,23 @@ async def reserve(spender: Spender, model: str, estimate_usd: Decimal) -> Budget
         # Not all at the same moment.
         await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+def require_left(spender: Spender) -> None:
+    """Raise OverBudget when a hard budget of this spender is spent. One of nothing, of which nothing was spent, is not:
+    who lives on free models has that.
+    """
+    for limit in LIMITS.get(spender.workspace_id):
+        if limit.is_hard and limit.counts(spender):
+            spent = spending_under(spender.workspace_id, limit).spent_usd
+            if spent and spent >= limit.limit_usd:
+                raise _refusal(limit, units(spent), is_spent=True)
+
+
+def is_free(name: str, workspace_id: UUID) -> bool:
+    """Whether calls to the model `provider/id` are known to cost nothing."""
+    provider, _, model = name.partition("/")
+    return priced(provider, model, Usage(1, 1), catalog_of(workspace_id)) == 0
 
 
 async def _limits_of(spender: Spender) -> tuple[Limit, ...]:

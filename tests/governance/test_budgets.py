@@ -23,7 +23,7 @@ from atom.ground.principal import Principal
 from atom.ground.store import close_store
 from governance.budgets import ledger, spending
 from governance.budgets.windows import window_of
-from governance.models import Budget
+from governance.models import Approval, Budget
 from llm.errors import OverBudget
 from tests.events import bearer
 from tests.simulators.openai import OpenAISimulator
@@ -176,6 +176,51 @@ class TestCounting:
         with pytest.raises(OverBudget):
             spend(spender_in(workspace), "0.03")
         assert AuditEntry.objects.filter(workspace=workspace, event="budget.used_up").count() == 1
+
+    def test_an_approval_whose_money_is_gone_says_so_and_stays(
+        self, owner: APIClient, workspace: Workspace, ask: Callable[..., Approval]
+    ) -> None:
+        budget, asked = made(owner), ask()
+        spend(spender_in(workspace), "0.02")
+        refused = owner.post(f"/api/approvals/{asked.pk}/approve/", {"revision": 1}, format="json")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (402, "budget_exceeded")
+        assert "0.02 USD a day for the workspace is used up" in refused.json()["error"]["message"]
+        owner.patch(f"/api/budgets/{budget['id']}/", {"limit_usd": "1"}, format="json")
+        approved = owner.post(f"/api/approvals/{asked.pk}/approve/", {"revision": 1}, format="json")
+        assert (approved.status_code, approved.json()["status"]) == (200, "approved")
+
+    def test_many_approved_together_say_each_that_the_money_is_gone(
+        self, owner: APIClient, workspace: Workspace, ask: Callable[..., Approval]
+    ) -> None:
+        made(owner)
+        asked = ask()
+        spend(spender_in(workspace), "0.02")
+        body = {"decision": "approve", "items": [{"id": str(asked.pk), "revision": 1}]}
+        answer = owner.post("/api/approvals/bulk/", body, format="json")
+        assert "used up" in answer.content.decode()
+        asked.refresh_from_db()
+        assert asked.status == "pending"
+
+    def test_the_budget_of_somebody_else_and_a_soft_one_stand_in_no_approvals_way(
+        self, owner: APIClient, workspace: Workspace, ask: Callable[..., Approval], make_agent: Callable[..., Agent]
+    ) -> None:
+        other = make_agent("other")
+        made(owner, scope="agent", agent=str(other.id))
+        made(owner, hard=False)
+        spend(spender_in(workspace, agent_id=other.id), "0.02")
+        asked = ask()
+        approved = owner.post(f"/api/approvals/{asked.pk}/approve/", {"revision": 1}, format="json")
+        assert approved.status_code == 200
+
+    def test_an_agent_with_a_free_model_needs_no_money_for_what_is_approved(
+        self, owner: APIClient, workspace: Workspace, ask: Callable[..., Approval]
+    ) -> None:
+        made(owner)
+        asked = ask()
+        Agent.objects.filter(pk=asked.agent_id).update(models=[MODEL, "local/tiny"])
+        spend(spender_in(workspace), "0.02")
+        approved = owner.post(f"/api/approvals/{asked.pk}/approve/", {"revision": 1}, format="json")
+        assert approved.status_code == 200
 
     def test_a_soft_budget_lets_pass_and_tells(self, owner: APIClient, workspace: Workspace) -> None:
         made(owner, hard=False)
