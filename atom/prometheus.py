@@ -103,7 +103,7 @@ def _info() -> Metric:
 
 
 def _snapshots() -> Iterator[Metric]:
-    """How the snapshots of this process fare: policies, budgets, grants."""
+    """How the snapshots of this process fare: agents, policies, budgets, grants."""
     hits = CounterMetricFamily("atom_snapshot_hits", "Answered from memory.", labels=["kind"])
     loads = CounterMetricFamily("atom_snapshot_loads", "Read from the database.", labels=["kind"])
     size = GaugeMetricFamily("atom_snapshot_size", "Workspaces held.", labels=["kind"])

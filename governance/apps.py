@@ -9,3 +9,4 @@ class GovernanceConfig(AppConfig):
     def ready(self) -> None:
         # Models are there only now.
         import_module("governance.maturity.receivers")
+        import_module("governance.known_agents")

@@ -5,6 +5,7 @@ from typing import Any
 
 from agents.models import Agent, AgentStatus, Maturity
 from atom.ground.errors import BadRequest
+from governance.known_agents import known_by_slug
 
 DEEPEST = 5
 
@@ -30,7 +31,7 @@ def standing_of(agent: Agent, context: dict[str, Any]) -> Standing:
         return Standing(
             own, "delegation:depth", f"This was delegated {len(slugs)} times; at most {DEEPEST} are allowed."
         )
-    chain = {one.slug: one for one in Agent.objects.filter(workspace_id=agent.workspace_id, slug__in=slugs)}
+    chain = known_by_slug(agent.workspace_id, slugs)
     for slug in slugs:
         one = chain.get(slug)
         if one is None:

@@ -20,6 +20,7 @@ from governance.approvals.inbox import announce
 from governance.catalogue import PROPOSE, Assessment, assess
 from governance.delegation import Standing, standing_of
 from governance.digest import digest
+from governance.known_agents import known_agent
 from governance.matrix import POLICY_VERSION, Ruling, required_maturity, rule
 from governance.maturity import levels, reviews, training
 from governance.models import EXPIRES_AFTER, Approval, Decision, Oversight, Priority, Source
@@ -94,11 +95,12 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
 
 
 def _agent_of(action: gate.Action, assessment: Assessment) -> Agent:
-    """The agent as it is now; locked where guardrails count, so that no two judgements count the same place."""
-    rows = Agent.objects.filter(pk=action.agent_id, workspace_id=action.workspace_id)
-    if assessment.complexity >= PROPOSE:
-        rows = rows.select_for_update(no_key=True)
-    agent = rows.first()
+    """The agent as it is known; locked where guardrails count, so that no two judgements count the same place."""
+    if assessment.complexity < PROPOSE:
+        agent = known_agent(action.workspace_id, action.agent_id)
+    else:
+        rows = Agent.objects.filter(pk=action.agent_id, workspace_id=action.workspace_id)
+        agent = rows.select_for_update(no_key=True).first()
     if agent is None:
         raise NotFound("There is no such agent.")
     return agent

@@ -13,6 +13,7 @@ from atom.ground import audit
 from atom.ground.errors import Conflict
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
+from governance.known_agents import AGENTS
 from governance.maturity.confidence import Cause, apply_change, locked
 from governance.models import (
     ConfidenceEvent,
@@ -39,9 +40,10 @@ def next_level(level: str) -> Maturity | None:
 def set_level(agent: Agent, to: str, *, reason: str, by: str, evidence: dict[str, Any]) -> LevelChange:
     """Move a locked agent, with its audit entry; the counters of its evidence start anew from here.
 
-    In force with the next action that is judged, in every process: the gate reads the agent's row each time.
+    In force with the next action that is judged here, and within a second in every process.
     """
     before = agent.maturity
+    AGENTS.changing(agent.workspace_id)
     Agent.objects.filter(pk=agent.pk).update(maturity=to)
     agent.maturity = to
     change = LevelChange.objects.create(

@@ -38,6 +38,8 @@ from governance.approvals import editing, grants
 from governance.budgets import services as budgets
 from governance.budgets.snapshot import LIMITS
 from governance.judging import judge_action
+from governance.maturity import levels
+from governance.maturity.confidence import locked
 from governance.models import Approval, ApprovalStatus, Budget, Grant, Policy
 from governance.policies import services as policies
 from governance.snapshots import _KINDS
@@ -217,7 +219,7 @@ class Governance(RuleBasedStateMachine):
     @rule(place=places, level=st.sampled_from(Maturity.values))
     def promote_or_demote(self, place: int, level: str) -> None:
         agent = self.agents[place % len(self.agents)]
-        Agent.objects.filter(pk=agent.row.pk).update(maturity=level)
+        levels.set_level(locked(agent.row.pk), level, reason="", by="alice", evidence={})
         agent.level = level
 
     @rule(place=places, status=st.sampled_from(["paused", "active", "active", "retired"]))

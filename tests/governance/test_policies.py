@@ -186,7 +186,8 @@ def test_the_strictest_of_equals_wins_and_a_lower_priority_comes_first(
 
 def test_a_paused_agent_is_denied_whatever_a_rule_allows(put: Callable[..., PolicyVersion], helper: Agent) -> None:
     put({"actions": ["*"], "decision": "allow"})
-    Agent.objects.filter(pk=helper.pk).update(status="paused")
+    helper.status = "paused"
+    helper.save()
     assert judge_action(action_of(helper, "read")).rule == "agent-paused"
 
 

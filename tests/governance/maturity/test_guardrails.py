@@ -232,7 +232,8 @@ def test_a_stranger_in_the_chain_is_refused(captain: Agent, mallory: Principal) 
 
 
 def test_a_paused_agent_delegates_nothing(captain: Agent, intern: Agent) -> None:
-    Agent.objects.filter(pk=intern.pk).update(status=AgentStatus.PAUSED)
+    intern.status = AgentStatus.PAUSED
+    intern.save()
     assert delegated(captain, "intern", action="read").rule == "delegation:status"
 
 

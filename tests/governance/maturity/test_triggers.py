@@ -117,7 +117,8 @@ def test_the_level_at_the_start_counts(
     api: Api, carol: Principal, captain: Agent, queued: Queued, level: str, status: str
 ) -> None:
     wish = triggered(api(carol), "captain")
-    Agent.objects.filter(pk=captain.pk).update(maturity=level)
+    captain.maturity = level
+    captain.save()
     assert not triggers.start(TriggeredRun.objects.get().pk)
     assert TriggeredRun.objects.get(pk=wish["id"]).status == status
     assert not Run.objects.exists()

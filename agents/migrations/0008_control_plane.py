@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0006_stored_responses'),
+        ('agents', '0007_own_tools'),
         ('ground', '0004_idempotency_keys'),
     ]
 
