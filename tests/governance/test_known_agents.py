@@ -41,6 +41,7 @@ def test_a_change_of_level_or_status_is_known_here_at_once(agent: Agent, alice: 
     set_status(agent=agent, status="paused", reason="", by="alice")
     assert judge_action(action_of(agent, "read")).rule == "agent-paused"
     set_status(agent=agent, status="active", reason="", by="alice")
+    assert judge_action(action_of(agent, "read")).decision == "allow"
     levels.demote(agent=agent, principal=alice, to="student", reason="")
     assert judge_action(action_of(agent, "read")).rule.startswith("matrix:student")
     agent.refresh_from_db()
