@@ -18,6 +18,7 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from agents import queries, services
+from agents import token_admin as tokens_page  # noqa: F401  # its page registers itself
 from agents.api.serializers import ToolIn
 from agents.models import Agent, AgentStatus, Maturity, Run, RunStatus, Session
 from agents.threads import Turn, thread_of

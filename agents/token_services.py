@@ -29,6 +29,7 @@ def issue_token(
     scopes: Iterable[str] | None = None,
     models: Iterable[str] | None = None,
     expires_at: datetime | None = None,
+    approval_hold_seconds: int | None = None,
 ) -> tuple[AccessToken, str]:
     """A new token and its secret: one's own, or (for an owner) that of `member`.
 
@@ -49,8 +50,9 @@ def issue_token(
         name=name,
         by=principal.username,
         scopes=wanted,
-        models=_checked(models),
+        models=checked_models(models),
         expires_at=expires_at,
+        approval_hold_seconds=approval_hold_seconds,
     )
     if acting is not None:
         TokenBinding.objects.create(token=token, agent=acting)
@@ -63,7 +65,8 @@ def issue_token(
     return token, secret
 
 
-def _checked(models: Iterable[str] | None) -> list[str] | None:
+def checked_models(models: Iterable[str] | None) -> list[str] | None:
+    """The models that a token is limited to; BadRequest for one that is not `provider/model` of a known provider."""
     if models is None:
         return None
     found = list(models)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from django.conf import settings
 from django.http import HttpRequest
 
 from agents import queries
@@ -33,6 +32,8 @@ from llm.messages import Part, Request
 
 # The `type` of the error of a run that somebody stopped, or whose process died.
 RUN_ENDED = "run_ended"
+# However short a hold is, silence is looked at no more often.
+LOOK_UP_S = 0.2
 
 
 class RunStopped(AtomError):
@@ -157,7 +158,7 @@ class Opened:
     def __init__(self, runner: Runner | Attached) -> None:
         self.runner = runner
         # A hold ends in a moment of silence: look up at least that often.
-        idle_s = min(KEEP_ALIVE_S, settings.ATOM_APPROVAL_HOLD)
+        idle_s = min(KEEP_ALIVE_S, max(runner.approval_hold_s, LOOK_UP_S))
         past = runner.past if isinstance(runner, Attached) else ()
         self._events = _again(past) if past else follow(runner.run_id, idle_s=idle_s)
         self._first: list[Recorded] = []
@@ -217,7 +218,7 @@ class Opened:
                 case ApprovalNeeded() as needed:
                     yield None
                     if self.parks_at(needed):
-                        wait_until, pending = time.monotonic() + settings.ATOM_APPROVAL_HOLD, needed
+                        wait_until, pending = time.monotonic() + self.runner.approval_hold_s, needed
                 case TextDelta() | ThinkingDelta() | ToolCall() as shown:
                     yield shown
                 case RunEnded() as ended:
@@ -249,7 +250,7 @@ class Opened:
                     answer.calls.append(call)
                 case ApprovalNeeded() as needed if self.parks_at(needed):
                     answer.approval = needed
-                    wait_until = time.monotonic() + (settings.ATOM_APPROVAL_HOLD if hold else 0)
+                    wait_until = time.monotonic() + (self.runner.approval_hold_s if hold else 0)
                     if not hold:
                         # Until the run is parked, so that what the answer says of it is true.
                         await self.runner.wait()

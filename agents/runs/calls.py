@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.conf import settings
 
 from agents import gate
 from agents.runs.events import (
@@ -152,7 +151,7 @@ class ToolCalls:
 
     async def _hold(self, approval_id: UUID) -> gate.Answer:
         """Wait for the approval of a call that the client runs, as long as a request may be held."""
-        deadline = time.monotonic() + settings.ATOM_APPROVAL_HOLD
+        deadline = time.monotonic() + self.turn.approval_hold_s
         while True:
             self._woken.clear()
             answer = await gate.gate().take(approval_id)

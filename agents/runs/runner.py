@@ -97,6 +97,10 @@ class Runner:
     def own_tools(self) -> dict[str, OwnTool]:
         return self.turn.own_tools
 
+    @property
+    def approval_hold_s(self) -> float:
+        return self.turn.approval_hold_s
+
     # --- What others may do with a run -----------------------------------------------------------------
     @property
     def owner_ids(self) -> tuple[UUID, UUID]:

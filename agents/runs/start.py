@@ -18,7 +18,7 @@ from agents.runs.events import Recorded, RunEnded
 from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
 from agents.runs.runner import Runner
 from agents.runs.streams import RunLog, last_seq, used_of
-from agents.runs.turn import Turn, with_results
+from agents.runs.turn import Turn, hold_of, with_results
 from agents.tools.declared import tools_of
 from agents.tools.own import OwnTool
 from atom.ground import tokens
@@ -82,7 +82,9 @@ async def start_run(
         turning=turning,
     )
     own = await in_db(tools_of, agent) if agent.tools else {}
-    turn = _turn(run, agent, own, _as_agent(agent, own, request), is_background=is_background)
+    turn = _turn(
+        run, agent, own, _as_agent(agent, own, request), hold_s=principal.approval_hold_s, is_background=is_background
+    )
     return await _launch(replace(turn, held=held, wire=wire), RunLog(run.id))
 
 
@@ -94,6 +96,7 @@ class Attached:
     served: Served
     own_tools: dict[str, OwnTool]
     created_at: datetime
+    approval_hold_s: float
     session_id: UUID | None = None
     # Of a run whose events the store has forgotten: what the database keeps of them.
     past: Sequence[Recorded] = ()
@@ -139,9 +142,9 @@ async def ask_again(
 
 def attached(run_id: UUID) -> Attached:
     """The run, to be followed from its first event."""
-    run = Run.objects.select_related("agent").get(pk=run_id)
+    run = Run.objects.select_related("agent", "token").get(pk=run_id)
     served = Served(provider=run.provider, model=run.model, attempts=run.attempts)
-    return Attached(run.id, served, tools_of(run.agent), run.created_at, run.session_id)
+    return Attached(run.id, served, tools_of(run.agent), run.created_at, hold_of(_hold_s(run)), run.session_id)
 
 
 async def start_chat(
@@ -274,7 +277,9 @@ def _as_agent(agent: Agent, own: dict[str, OwnTool], request: Request) -> Reques
     return replace(request, messages=(*prompt, *request.messages), tools=(*tools, *theirs))
 
 
-def _turn(run: Run, agent: Agent, own: dict[str, OwnTool], request: Request, *, is_background: bool) -> Turn:
+def _turn(
+    run: Run, agent: Agent, own: dict[str, OwnTool], request: Request, *, hold_s: int | None, is_background: bool
+) -> Turn:
     return Turn(
         run_id=run.id,
         created_at=run.created_at,
@@ -288,6 +293,7 @@ def _turn(run: Run, agent: Agent, own: dict[str, OwnTool], request: Request, *, 
         models=_models(agent, request.model),
         allowed=None if run.allowed_models is None else frozenset(run.allowed_models),
         is_background=is_background,
+        approval_hold_s=hold_of(hold_s),
     )
 
 
@@ -333,13 +339,18 @@ def _oldest_queued(session_id: UUID) -> QueuedTurn | None:
     return QueuedTurn.objects.filter(session_id=session_id).select_related("session__agent").first()
 
 
+def _hold_s(run: Run) -> int | None:
+    """How long the run's token lets its requests wait for people."""
+    return run.token.approval_hold_seconds if run.token else None
+
+
 def _parked_turn(run_id: UUID) -> tuple[Run, Turn]:
-    run = Run.objects.select_related("agent").get(pk=run_id)
+    run = Run.objects.select_related("agent", "token").get(pk=run_id)
     if run.parked is None:
         raise Conflict("This run does not wait for anything.")
     request = with_results(request_from_json(run.parked), records.parked_results(run))
     # People were asked in their own time: nobody needs to be listening now.
-    turn = _turn(run, run.agent, tools_of(run.agent), request, is_background=True)
+    turn = _turn(run, run.agent, tools_of(run.agent), request, hold_s=_hold_s(run), is_background=True)
     return run, replace(turn, before=_served(run), tried_before=run.tried.count(), is_continued=True)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
+from django.conf import settings
 from django.utils import timezone
 
 from agents import gate
@@ -17,6 +18,12 @@ from llm.wires import Wire
 class TooManyRounds(AtomError):
     code = "too_many_tool_rounds"
     status = 502
+
+
+def hold_of(wanted_s: int | None) -> float:
+    """How long a request waits for an approval: as its token says, else as the installation does."""
+    default_s: float = settings.ATOM_APPROVAL_HOLD
+    return default_s if wanted_s is None else float(wanted_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class Turn:
     held: gate.Held | None = None
     # How the provider is asked, where it is not for an answer in words.
     wire: Wire | None = None
+    # How long a call that the client runs is held for people before it is answered as pending.
+    approval_hold_s: float = field(default_factory=lambda: hold_of(None))
 
     @property
     def spender(self) -> gate.Spender:

@@ -55,16 +55,15 @@ class NewTokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscripta
         fields = ["name", "scopes", "expires_at"]
 
 
-@admin.register(AccessToken)
 class AccessTokenAdmin(WorkspaceAdmin):
-    """One's own tokens (an owner: all): made here, shown once, revoked here."""
+    """One's own tokens (an owner: all): made here, shown once, revoked here. Registered where agents are known."""
 
     view_scope = add_scope = "chat"
     form = NewTokenForm
+    new_fields: Sequence[str] = ("name", "scopes", "expires_at")
     list_display = ["name", "shown_prefix", "user", "shown_scopes", "state", "expires", "created"]
     list_filter = ["user", ("revoked_at", admin.EmptyFieldListFilter)]
     search_fields = ["name", "prefix", "user__username"]
-    fields = ["name", "scopes", "expires_at"]
     actions = ["revoke"]
     actions_detail = ["revoke_one"]
 
@@ -73,7 +72,7 @@ class AccessTokenAdmin(WorkspaceAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
         if obj is None:
-            return ["name", "scopes", "expires_at"]
+            return self.new_fields
         return ["name", "shown_prefix", "user", "shown_scopes", "state", "expires", "created"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
@@ -89,12 +88,16 @@ class AccessTokenAdmin(WorkspaceAdmin):
         return form
 
     def save_model(self, request: HttpRequest, obj: AccessToken, form: Any, change: bool) -> None:
-        principal = self.principal(request)
-        token, secret = tokens.create_token(
-            membership=queries.member_for_token(principal, None), by=principal.username, **form.cleaned_data
-        )
+        token, secret = self.make(request, form)
         obj.__dict__.update(token.__dict__)
         request.META[CREATED] = secret
+
+    def make(self, request: HttpRequest, form: Any) -> tuple[AccessToken, str]:
+        """The new token, and its secret."""
+        principal = self.principal(request)
+        return tokens.create_token(
+            membership=queries.member_for_token(principal, None), by=principal.username, **form.cleaned_data
+        )
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

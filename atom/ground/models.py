@@ -4,6 +4,7 @@ import uuid
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -67,6 +68,10 @@ class Membership(models.Model):
         return f"{self.user} ({self.role})"
 
 
+# Longer than clients keep a request open.
+LONGEST_HOLD_S = 600
+
+
 class AccessToken(models.Model):
     """`sk-atom-<random>`: only its start and its SHA-256 are kept."""
 
@@ -80,6 +85,10 @@ class AccessToken(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    # How long a request waits for an approval before it answers that one is pending; None: as the installation says.
+    approval_hold_seconds = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MaxValueValidator(LONGEST_HOLD_S)]
+    )
     # `provider/model` each; None: every model. Last, because from here on the name no longer means Django's module.
     models = models.JSONField(null=True, blank=True)
 

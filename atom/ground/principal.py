@@ -19,6 +19,8 @@ class Principal:
     token_id: UUID | None = None
     # The only models that its token may use, as `provider/model`; None: all.
     models: frozenset[str] | None = None
+    # How long its token's requests wait for an approval, in seconds; None: as the installation says.
+    approval_hold_s: int | None = None
 
     # Django and REST framework ask these of anything that stands in `request.user`.
     is_authenticated: ClassVar[bool] = True

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from atom.ground import audit
 from atom.ground.errors import BadRequest, NotAuthenticated, NotFound
-from atom.ground.models import ROLE_SCOPES, AccessToken, Membership, Scope
+from atom.ground.models import LONGEST_HOLD_S, ROLE_SCOPES, AccessToken, Membership, Scope
 from atom.ground.principal import Principal
 
 PREFIX = "sk-atom-"
@@ -37,11 +37,13 @@ def create_token(
     scopes: Iterable[str] | None = None,
     models: Iterable[str] | None = None,
     expires_at: datetime | None = None,
+    approval_hold_seconds: int | None = None,
 ) -> tuple[AccessToken, str]:
     """A new token of this member and its secret, which nobody can read again.
 
     Without `scopes`: all that the member's role may. A scope beyond the role is a BadRequest. `models` are the only
-    ones that it may use, as `provider/model`; without them it may use all.
+    ones that it may use, as `provider/model`; without them it may use all. `approval_hold_seconds`: how long its
+    requests wait for an approval, LONGEST_HOLD_S at most; without it as long as the installation says.
     """
     allowed = ROLE_SCOPES[membership.role]
     wanted = allowed if scopes is None else frozenset(scopes)
@@ -49,6 +51,8 @@ def create_token(
         raise BadRequest(f"Unknown scope: {', '.join(sorted(unknown))}.", param="scopes")
     if beyond := wanted - allowed:
         raise BadRequest(f"The role {membership.role} does not have: {', '.join(sorted(beyond))}.", param="scopes")
+    if approval_hold_seconds is not None and not 0 <= approval_hold_seconds <= LONGEST_HOLD_S:
+        raise BadRequest(f"approval_hold_seconds is from 0 to {LONGEST_HOLD_S}.", param="approval_hold_seconds")
     secret = PREFIX + secrets.token_hex(32)
     token = AccessToken.objects.create(
         workspace_id=membership.workspace_id,
@@ -59,6 +63,7 @@ def create_token(
         scopes=sorted(wanted),
         models=None if models is None else sorted(set(models)),
         expires_at=expires_at,
+        approval_hold_seconds=approval_hold_seconds,
     )
     audit.append(
         workspace_id=membership.workspace_id,
@@ -69,6 +74,7 @@ def create_token(
             "name": name,
             "scopes": token.scopes,
             "models": token.models,
+            "approval_hold_seconds": approval_hold_seconds,
             "member": membership.user_id,
         },
     )
@@ -128,6 +134,7 @@ def _principal_of(token: AccessToken | None) -> Principal:
         scopes=frozenset(token.scopes) & ROLE_SCOPES[membership.role],
         token_id=token.id,
         models=None if token.models is None else frozenset(token.models),
+        approval_hold_s=token.approval_hold_seconds,
     )
 
 

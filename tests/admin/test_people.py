@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from agents.models import Agent
 from atom.ground import tokens
 from atom.ground.errors import NotAuthenticated
 from atom.ground.models import AccessToken, AuditEntry, Membership
@@ -33,6 +34,56 @@ def test_a_new_tokens_secret_is_shown_once(alice: Principal, browser: Browser) -
     for page in (TOKENS, f"{TOKENS}{token.pk}/change/", "/admin/"):
         assert secret not in client.get(page).text
     assert all(secret not in entry.entry for entry in AuditEntry.objects.all())
+
+
+def test_a_token_is_made_with_an_agent_models_and_a_hold(
+    alice: Principal, browser: Browser, make_agent: Callable[..., Agent]
+) -> None:
+    make_agent("helper")
+    client = browser(alice)
+    assert 'value="helper"' in client.get(f"{TOKENS}add/").text
+    limits = {"agent": "helper", "models": "openai/gpt-4.1\n local/tiny \n", "approval_hold_seconds": "5"}
+    assert "sk-atom-" in make_token(client, **limits).text
+    token = AccessToken.objects.get(name="pipeline")
+    assert token.binding.agent.slug == "helper"
+    assert (token.models, token.approval_hold_seconds) == (["local/tiny", "openai/gpt-4.1"], 5)
+    page = client.get(f"{TOKENS}{token.pk}/change/").text
+    assert all(text in page for text in ("helper", "local/tiny, openai/gpt-4.1", "5 s"))
+
+
+def test_a_token_without_limits_says_so(alice: Principal, browser: Browser) -> None:
+    client = browser(alice)
+    make_token(client)
+    token = AccessToken.objects.get(name="pipeline")
+    assert (token.models, token.approval_hold_seconds, hasattr(token, "binding")) == (None, None, False)
+    page = client.get(f"{TOKENS}{token.pk}/change/").text
+    assert all(text in page for text in ("any", "every model", "as the installation says"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"models": "nobody/x"}, "provider/model of a known provider"),
+        ({"approval_hold_seconds": "601"}, "600"),
+        ({"approval_hold_seconds": "-1"}, "0"),
+        ({"agent": "nobody"}, "valid choice"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_said_beside_its_field(
+    alice: Principal, browser: Browser, wrong: dict[str, str], says: str
+) -> None:
+    refused = make_token(browser(alice), **wrong)
+    assert says in refused.text
+    assert not AccessToken.objects.filter(name="pipeline").exists()
+
+
+def test_an_agent_of_another_workspace_is_none_to_choose(
+    mallory: Principal, browser: Browser, make_agent: Callable[..., Agent]
+) -> None:
+    make_agent("helper")
+    client = browser(mallory)
+    assert 'value="helper"' not in client.get(f"{TOKENS}add/").text
+    assert "valid choice" in make_token(client, agent="helper").text
 
 
 def test_a_member_makes_no_token_beyond_their_role(carol: Principal, browser: Browser) -> None:

@@ -1,6 +1,8 @@
 """Tokens that may use some models only, and tokens that act as one agent only."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -12,7 +14,7 @@ from agents.tasks import continue_run
 from atom.ground.models import AuditEntry
 from atom.ground.principal import Principal
 from governance.models import Approval
-from governance.services import approve
+from governance.services import approve, reject
 from governance.tasks import execute_approved
 from llm.model_services import set_alias
 from tests.agents.test_tools import tool
@@ -264,3 +266,75 @@ def test_mallorys_agent_is_unknown_to_a_bound_token(
     assert api(mallory).post("/api/agents/", theirs, format="json").status_code == 201
     with client_with(agent="own") as client:
         assert refusal(ask(client, "agent/theirs")) == (404, "model_not_found")
+
+
+# --- Approvals ----------------------------------------------------------------------------------------------
+HELD = [{"type": "function", "function": {"name": "delete", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def ask_on_each_wire(client: httpx.Client) -> Iterator[str]:
+    """What every door says of a call that needs an approval."""
+    flat = {"name": "delete", "parameters": {"type": "object", "properties": {}}}
+    schema = {"name": "delete", "input_schema": {"type": "object", "properties": {}}}
+    said = [{"role": "user", "content": "delete"}]
+    chat = {"model": "agent/intern", "messages": said, "tools": HELD}
+    for streams in (False, True):
+        yield client.post("/v1/chat/completions", json={**chat, "stream": streams}).text
+        body = {"model": "agent/intern", "input": "delete", "tools": [{"type": "function", **flat}], "stream": streams}
+        yield client.post("/v1/responses", json=body).text
+        body = {"model": "agent/intern", "max_tokens": 9, "messages": said, "tools": [schema], "stream": streams}
+        yield client.post("/v1/messages", json=body).text
+
+
+def test_a_tokens_own_hold_counts_on_every_door(
+    client_with: Callable[..., httpx.Client], make_agent: MakeAgent, openai_simulator: OpenAISimulator, settings: Any
+) -> None:
+    settings.ATOM_APPROVAL_HOLD = 60
+    make_agent("intern", maturity="intern")
+    for _ in range(6):
+        openai_simulator.will_call("delete", {"id": 7})
+    # Nobody decides: a door that held for the installation's minute would run into this client's timeout.
+    with client_with(approval_hold_seconds=0) as impatient:
+        answers = list(ask_on_each_wire(impatient))
+    assert len(answers) == 6
+    assert all("approval_pending" in answer for answer in answers)
+
+
+@pytest.mark.parametrize("own_tool", [False, True])
+def test_a_token_that_waits_gets_what_is_approved_where_others_would_not(
+    client_with: Callable[..., httpx.Client],
+    make_agent: MakeAgent,
+    openai_simulator: OpenAISimulator,
+    bob: Principal,
+    settings: Any,
+    own_tool: bool,
+) -> None:
+    settings.ATOM_APPROVAL_HOLD = 0
+    tools = [tool(openai_simulator, "delete_record", "delete")] if own_tool else []
+    make_agent("intern", maturity="intern", tools=tools)
+    openai_simulator.will_call("delete_record" if own_tool else "delete", {"id": 7})
+    with client_with(approval_hold_seconds=20) as patient, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, patient, "agent/intern", **({} if own_tool else {"tools": HELD}))
+        until = time.monotonic() + 10
+        while not Approval.objects.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        approval = Approval.objects.get()
+        (reject if own_tool else approve)(approval=approval, principal=bob, revision=1)
+        if own_tool:
+            continue_run(str(approval.run_id))
+        body = answer.result().json()
+    assert "approval_pending" not in str(body)
+    assert body["choices"][0]["finish_reason"] == ("stop" if own_tool else "tool_calls")
+
+
+@pytest.mark.parametrize("wrong", [-1, 601, 1.5, "long", [1]], ids=str)
+def test_a_hold_beyond_its_bounds_is_a_400_of_the_field(http: httpx.Client, wrong: Any) -> None:
+    refused = http.post("/api/tokens/", json={"name": "limited", "approval_hold_seconds": wrong})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "approval_hold_seconds")
+
+
+def test_a_tokens_hold_is_shown_and_null_means_the_installations(http: httpx.Client) -> None:
+    for given in (0, 600, None):
+        made = http.post("/api/tokens/", json={"name": "limited", "approval_hold_seconds": given})
+        assert (made.status_code, made.json()["approval_hold_seconds"]) == (201, given)
+    assert [one["approval_hold_seconds"] for one in http.get("/api/tokens/").json()["results"]][:3] == [None, 600, 0]

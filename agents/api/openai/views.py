@@ -130,7 +130,7 @@ class Completion:
                 case ApprovalNeeded() as needed:
                     yield KEEP_ALIVE
                     if self.opened.parks_at(needed):
-                        wait_until = time.monotonic() + settings.ATOM_APPROVAL_HOLD
+                        wait_until = time.monotonic() + self.opened.runner.approval_hold_s
                 case RunEnded() as ended:
                     for last in self.ending(ended):
                         yield last

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
-
 from agents import gate
 from agents.models import Agent
+from agents.runs.turn import hold_of
 from agents.tools.mcp.tools import RemoteTool
 from agents.tools.own import Tell, problem_with_arguments, run_tool
 from atom.ground import audit
@@ -71,7 +70,7 @@ async def call(asked: ToolCall, tell: Tell) -> Called:
         if verdict.approval_id is None:
             return Called(f"Refused: {verdict.reason}", is_error=True)
         approval_id = verdict.approval_id
-    return await _held(approval_id)
+    return await _held(approval_id, hold_of(asked.principal.approval_hold_s))
 
 
 async def _run(asked: ToolCall, verdict: gate.Verdict, tell: Tell) -> Called:
@@ -82,9 +81,9 @@ async def _run(asked: ToolCall, verdict: gate.Verdict, tell: Tell) -> Called:
         return Called(exc.message, is_error=True)
 
 
-async def _held(approval_id: UUID) -> Called:
+async def _held(approval_id: UUID, hold_s: float) -> Called:
     """The end of an action that a worker runs once people have approved it, or `approval_pending`."""
-    deadline = time.monotonic() + settings.ATOM_APPROVAL_HOLD
+    deadline = time.monotonic() + hold_s
     while True:
         answer = await gate.gate().outcome(approval_id)
         if answer.status != "pending":

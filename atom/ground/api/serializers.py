@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from atom.ground.models import AccessToken, AuditEntry, Membership, Role
+from atom.ground.models import LONGEST_HOLD_S, AccessToken, AuditEntry, Membership, Role
 
 
 class NewToken(serializers.Serializer[Any]):
@@ -15,12 +15,26 @@ class NewToken(serializers.Serializer[Any]):
         child=serializers.CharField(max_length=240), required=False, allow_null=True, allow_empty=False, max_length=200
     )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    approval_hold_seconds = serializers.IntegerField(
+        required=False, allow_null=True, min_value=0, max_value=LONGEST_HOLD_S
+    )
 
 
 class TokenOut(serializers.ModelSerializer[AccessToken]):
     class Meta:
         model = AccessToken
-        fields = ["id", "name", "prefix", "scopes", "models", "user", "expires_at", "revoked_at", "created_at"]
+        fields = [
+            "id",
+            "name",
+            "prefix",
+            "scopes",
+            "models",
+            "approval_hold_seconds",
+            "user",
+            "expires_at",
+            "revoked_at",
+            "created_at",
+        ]
 
 
 class NewMember(serializers.Serializer[Any]):
