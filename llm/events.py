@@ -1,7 +1,7 @@
 """What a model call yields: zero or more deltas, then exactly one `Finished`. A failure is raised."""
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from llm.messages import Thought, ToolCall
 
@@ -50,6 +50,21 @@ class ThinkingDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class WireDelta:
+    """What only callers of the chat wire are told: a piece of another answer than the first, and unknown fields.
+
+    `beside` stands in the choice, `within` in its delta, `around` in the chunk.
+    """
+
+    choice: int = 0
+    text: str = ""
+    thinking: str = ""
+    beside: dict[str, Any] = field(default_factory=dict)
+    within: dict[str, Any] = field(default_factory=dict)
+    around: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallReady:
     """A tool call whose arguments are complete."""
 
@@ -67,6 +82,8 @@ class ThoughtReady:
 class Finished:
     reason: FinishReason
     usage: Usage
+    # Why the other answers ended, where several were asked for, from the second on.
+    others: tuple[FinishReason, ...] = ()
 
 
-Event: TypeAlias = TextDelta | ThinkingDelta | ThoughtReady | ToolCallReady | Finished
+Event: TypeAlias = TextDelta | WireDelta | ThinkingDelta | ThoughtReady | ToolCallReady | Finished

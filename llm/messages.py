@@ -21,11 +21,16 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """`arguments` is the JSON text as the model wrote it, byte for byte."""
+    """`arguments` is the JSON text as the model wrote it, byte for byte.
+
+    `choice` is the place of its answer, where several were asked for; `extra` what else its wire says of it.
+    """
 
     id: str
     name: str
     arguments: str
+    choice: int = 0
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,14 @@ class Request:
     response_format: dict[str, Any] | None = None
     thinking: Thinking | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    # The caller speaks the chat wire: other answers and fields that no other wire knows are wanted too, as WireDeltas.
+    is_chat: bool = False
+
+    @property
+    def answers(self) -> int:
+        """How many answers are asked for."""
+        wanted = self.extra.get("n")
+        return wanted if isinstance(wanted, int) else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 
-from llm.events import Event, Finished, TextDelta, ThinkingDelta, ThoughtReady, ToolCallReady
+from llm.events import Event, Finished, TextDelta, ThinkingDelta, ThoughtReady, ToolCallReady, WireDelta
 from llm.messages import ToolCall
 
 REMOVED = "[key removed]"
@@ -22,6 +22,8 @@ class Redactor:
     """One per call; `secret` is what was sent with it."""
 
     def __init__(self, secret: str) -> None:
+        self._secret = secret
+        self._others: dict[int, tuple[_Line, _Line]] = {}
         self._text = _Line(secret)
         self._thinking = _Line(secret)
         self._forms = [form for form in {secret, json.dumps(secret)[1:-1]} if len(secret) >= LEAST_CHARS]
@@ -35,6 +37,8 @@ class Redactor:
             case ThinkingDelta(text):
                 if said := self._thinking.said(text):
                     yield ThinkingDelta(said)
+            case WireDelta():
+                yield from self._of_wire(event)
             case ToolCallReady(call):
                 yield ToolCallReady(self._cleaned(call))
             case ThoughtReady(thought):
@@ -42,14 +46,33 @@ class Redactor:
                 if not any(form in json.dumps(thought.data, ensure_ascii=False) for form in self._forms):
                     yield event
             case Finished():
-                if rest := self._thinking.rest():
-                    yield ThinkingDelta(rest)
-                if rest := self._text.rest():
-                    yield TextDelta(rest)
+                yield from self._rest()
                 yield event
             case _:
                 # Counts, which are no words of the model's.
                 yield event
+
+    def _rest(self) -> Iterator[Event]:
+        """What was held back and is not the key."""
+        for choice, (text, thinking) in self._others.items():
+            yield WireDelta(choice, text=text.rest(), thinking=thinking.rest())
+        if rest := self._thinking.rest():
+            yield ThinkingDelta(rest)
+        if rest := self._text.rest():
+            yield TextDelta(rest)
+
+    def _of_wire(self, event: WireDelta) -> Iterator[Event]:
+        """Fields with the key in them are let go, and those that stand beside what is held back."""
+        text, thinking = self._text, self._thinking
+        if event.choice:
+            text, thinking = self._others.setdefault(event.choice, (_Line(self._secret), _Line(self._secret)))
+        fields = (event.beside, event.within, event.around)
+        is_open = not any(form in json.dumps(fields, ensure_ascii=False) for form in self._forms)
+        said, thought = text.said(event.text), thinking.said(event.thinking)
+        if is_open and not (text.is_holding or thinking.is_holding):
+            yield replace(event, text=said, thinking=thought)
+        elif said or thought:
+            yield WireDelta(event.choice, text=said, thinking=thought)
 
     def _cleaned(self, call: ToolCall) -> ToolCall:
         for form in self._forms:
@@ -71,12 +94,21 @@ class _Line:
         # So many letters at the end of what came are the key's first ones; of those, these are held back.
         self._matched = 0
         self._held = ""
+        # The key has just been taken out of what came last.
+        self._was_key = False
 
     def said(self, piece: str) -> str:
         """What may be said now."""
+        if piece:
+            self._was_key = False
         if not self._secret or (not self._matched and self._secret[0] not in piece):
             return piece
         return "".join(map(self._after, piece))
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether what came last begins like the key, or was it."""
+        return self._matched > SAID_CHARS or self._was_key
 
     def rest(self) -> str:
         """What was held back and is not the key after all, as the text has ended."""
@@ -88,7 +120,7 @@ class _Line:
             self._matched = self._borders[self._matched - 1]
         self._matched += self._secret[self._matched] == char
         if self._matched == len(self._secret):
-            self._held, self._matched = "", 0
+            self._held, self._matched, self._was_key = "", 0, True
             return REMOVED
         waiting = self._held + char
         free = len(waiting) - max(0, self._matched - SAID_CHARS)

@@ -36,6 +36,6 @@ def estimate_usd(provider: str, model: str, request: Request, *, workspace_id: U
     """The most that the call is likely to cost; None where no price is known, 0 for a model that is free."""
     usage = Usage(
         input_tokens=tokens_of(request.messages) + tokens_of_tools(request),
-        output_tokens=request.max_tokens or ANSWER_TOKENS,
+        output_tokens=(request.max_tokens or ANSWER_TOKENS) * request.answers,
     )
     return cost_usd(provider, model, usage, workspace_id=workspace_id)

@@ -1,6 +1,7 @@
 """A run's answer for doors that give it as a whole, or that must know how it begins before they answer."""
 
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ from agents.runs.events import (
     TextDelta,
     ThinkingDelta,
     ToolCall,
+    WireDelta,
     pending_text,
 )
 from agents.runs.runner import Runner
@@ -137,12 +139,46 @@ Told: TypeAlias = TextDelta | ThinkingDelta | ToolCall | RunEnded
 
 
 @dataclass(slots=True)
+class Wired:
+    """What only the chat wire is told, put together: each answer's text and fields by its place, and the whole's."""
+
+    choices: defaultdict[int, WireDelta] = field(default_factory=lambda: defaultdict(WireDelta))
+    around: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, new: WireDelta) -> None:
+        had = self.choices[new.choice]
+        self.choices[new.choice] = WireDelta(
+            new.choice,
+            text=had.text + new.text,
+            thinking=had.thinking + new.thinking,
+            beside=_joined(had.beside, new.beside),
+            within=_joined(had.within, new.within),
+        )
+        self.around |= new.around
+
+
+def _joined(had: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Lists grow, as those of logprobs do; of all else the last word counts."""
+    found = dict(had)
+    for name, value in new.items():
+        before = had.get(name)
+        if isinstance(before, list) and isinstance(value, list):
+            found[name] = before + value
+        elif isinstance(before, dict) and isinstance(value, dict):
+            found[name] = _joined(before, value)
+        else:
+            found[name] = value
+    return found
+
+
+@dataclass(slots=True)
 class Whole:
     """An answer read to its end, or to the point where it waits for a person (`approval`)."""
 
     text: str = ""
     thinking: str = ""
     calls: list[ToolCall] = field(default_factory=list)
+    wired: Wired = field(default_factory=Wired)
     ended: RunEnded | None = None
     approval: ApprovalNeeded | None = None
 
@@ -186,7 +222,7 @@ class Opened:
                         await self._events.aclose()
                         raise error
                     return
-                case TextDelta() | ThinkingDelta() | ToolCall() | ApprovalNeeded():
+                case TextDelta() | ThinkingDelta() | ToolCall() | WireDelta() | ApprovalNeeded():
                     return
                 case _ if sees_all:
                     return
@@ -245,9 +281,11 @@ class Opened:
                     answer.thinking += text
                 case Corrected():
                     # It answered anew, and that is the answer.
-                    answer.text = ""
+                    answer.text, answer.wired = "", Wired()
                 case ToolCall() as call:
                     answer.calls.append(call)
+                case WireDelta() as wired:
+                    answer.wired.add(wired)
                 case ApprovalNeeded() as needed if self.parks_at(needed):
                     answer.approval = needed
                     wait_until = time.monotonic() + (self.runner.approval_hold_s if hold else 0)

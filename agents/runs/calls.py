@@ -33,9 +33,9 @@ NOT_AN_OBJECT = "The arguments are not a JSON object."
 
 @dataclass(slots=True)
 class Judged:
-    """What became of the calls of one answer; `is_released`: the client has some to run."""
+    """What became of the calls of one answer; `released`: the choices of which the client has some to run."""
 
-    is_released: bool = False
+    released: set[int] = field(default_factory=set)
     is_pending: bool = False
     # Whether the answer ends here, for the client to have the next word.
     is_answer: bool = False
@@ -43,7 +43,8 @@ class Judged:
 
 
 class ToolCalls:
-    """Of one run in this process. `emit` tells the run's listeners; `say` puts words into its answer."""
+    """Of one run in this process. `emit` tells the run's listeners; `say` puts words into its answer, or into
+    another choice of it."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class ToolCalls:
         steering: Steering,
         *,
         emit: Callable[[RunEvent], Awaitable[None]],
-        say: Callable[[str], Awaitable[None]],
+        say: Callable[[str, int], Awaitable[None]],
     ) -> None:
         self.turn = turn
         self.steering = steering
@@ -78,7 +79,7 @@ class ToolCalls:
             verdict = await self._verdict(call, own, arguments, heard)
             await self._emit(ToolJudged(call.id, call.name, verdict.decision, verdict.reason))
             if own is None:
-                judged.is_released |= await self._release(call, verdict)
+                judged.released |= {call.choice} if await self._release(call, verdict) else set()
             elif verdict.is_allowed:
                 judged.results.append(await self._run_own(own, call, arguments or {}))
             elif verdict.approval_id is not None:
@@ -87,19 +88,19 @@ class ToolCalls:
             else:
                 judged.results.append(ToolResult(call.id, f"Refused: {verdict.reason}"))
         # A refusal to the client is assistant text, so the answer ends here even when no call is left.
-        judged.is_answer = judged.is_released or all(call.name not in self.turn.own_tools for call in calls)
+        judged.is_answer = bool(judged.released) or all(call.name not in self.turn.own_tools for call in calls)
         return judged
 
-    async def release_held(self, approval_id: UUID, call_id: str, name: str) -> bool:
+    async def release_held(self, approval_id: UUID, call_id: str, name: str, choice: int = 0) -> bool:
         """Wait for people, and let the client have the call as they approved it, or words in its place."""
         answer = await self._hold(approval_id)
         if answer.status == "approved":
-            await self._emit(ToolCall(call_id, name, orjson.dumps(answer.arguments).decode()))
+            await self._emit(ToolCall(call_id, name, orjson.dumps(answer.arguments).decode(), choice or None))
             return True
         if answer.status == "pending":
-            await self._say(pending_text(name, approval_id))
+            await self._say(pending_text(name, approval_id), choice)
         else:
-            await self._say(f"The call to {name} was refused: {answer.reason}")
+            await self._say(f"The call to {name} was refused: {answer.reason}", choice)
         return False
 
     async def _verdict(
@@ -141,13 +142,13 @@ class ToolCalls:
     async def _release(self, call: ModelToolCall, verdict: gate.Verdict) -> bool:
         """Let the client have the call, or put words in its place. True when it was released."""
         if verdict.is_allowed:
-            await self._emit(ToolCall(call.id, call.name, call.arguments))
+            await self._emit(ToolCall(call.id, call.name, call.arguments, call.choice or None, call.extra or None))
             return True
         if verdict.approval_id is None:
-            await self._say(f"The call to {call.name} was refused: {verdict.reason}")
+            await self._say(f"The call to {call.name} was refused: {verdict.reason}", call.choice)
             return False
         await self._emit(ApprovalNeeded(str(verdict.approval_id), call.id, call.name, verdict.reason))
-        return await self.release_held(verdict.approval_id, call.id, call.name)
+        return await self.release_held(verdict.approval_id, call.id, call.name, call.choice)
 
     async def _hold(self, approval_id: UUID) -> gate.Answer:
         """Wait for the approval of a call that the client runs, as long as a request may be held."""

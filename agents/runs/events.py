@@ -27,6 +27,26 @@ class ToolCall:
     call_id: str
     name: str
     arguments: str
+    # The place of its answer, where several were asked for, and what else the chat wire says of it.
+    choice: int | None = None
+    extra: dict[str, Any] | None = None
+
+    optional: ClassVar[frozenset[str]] = frozenset({"choice", "extra"})
+
+
+@dataclass(frozen=True, slots=True)
+class WireDelta:
+    """What only the chat wire tells: a piece of another answer than the first (`n`), or fields that we do not know.
+
+    `beside` stands in the choice, `within` in its delta, `around` in the chunk.
+    """
+
+    choice: int = 0
+    text: str = ""
+    thinking: str = ""
+    beside: dict[str, Any] = field(default_factory=dict)
+    within: dict[str, Any] = field(default_factory=dict)
+    around: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +122,18 @@ class RunEnded:
     cost_usd: str | None = None
     provider: str = ""
     model: str = ""
+    # Why the other answers ended, where several were asked for, from the second on.
+    others: list[str] | None = None
 
     # Fields that are left off the wire while they are None.
-    optional: ClassVar[frozenset[str]] = frozenset({"error"})
+    optional: ClassVar[frozenset[str]] = frozenset({"error", "others"})
 
 
 RunEvent: TypeAlias = (
     TextDelta
     | ThinkingDelta
     | ToolCall
+    | WireDelta
     | ToolJudged
     | ToolStarted
     | ToolProgress
@@ -135,7 +158,7 @@ def _wire_name(kind: type) -> str:
 KINDS: dict[str, type] = {
     _wire_name(kind): kind
     for kind in (
-        TextDelta, ThinkingDelta, ToolCall, ToolJudged, ToolStarted, ToolProgress, ToolEnded, ApprovalNeeded,
+        TextDelta, ThinkingDelta, ToolCall, WireDelta, ToolJudged, ToolStarted, ToolProgress, ToolEnded, ApprovalNeeded,
         Paused, Resumed, Corrected, RunEnded,
     )
 }  # fmt: skip

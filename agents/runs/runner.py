@@ -25,6 +25,7 @@ from agents.runs.events import (
     RunEvent,
     TextDelta,
     ThinkingDelta,
+    WireDelta,
     data_of,
 )
 from agents.runs.live import asked_to_stop
@@ -67,7 +68,8 @@ class Runner:
         # What the store was told last of the attempts, to tell it news only.
         self._told: tuple[int, int, Usage | None] = (0, 0, None)
         run_log.used = self._news
-        self._finish_reason = "stop"
+        # Why each answer ended; mostly there is one.
+        self._reasons: list[str] = ["stop"]
         # False: the model's last answer broke off.
         self._is_said = False
         self._started = time.monotonic()
@@ -159,7 +161,7 @@ class Runner:
             held = self.turn.held
             await self._emit(ApprovalNeeded(str(held.approval_id), held.call_id, held.tool, held.reason))
             is_released = await self._calls.release_held(held.approval_id, held.call_id, held.tool)
-            self._finish_reason = "tool_calls" if is_released else "stop"
+            self._reasons = ["tool_calls" if is_released else "stop"]
             return
         rounds = 0
         while rounds < MAX_ROUNDS:
@@ -180,7 +182,8 @@ class Runner:
             said: list[Part] = [*thoughts, *([Text("".join(self._text))] if self._text else [])]
             self._text = []
             judged = await self._calls.judge(calls, self._request.messages)
-            self._finish_reason = "tool_calls" if judged.is_released else "stop"
+            for choice in {call.choice for call in calls}:
+                self._reasons[choice] = "tool_calls" if choice in judged.released else "stop"
             if judged.is_answer:
                 # The client has the next word: it runs the calls and asks again with their results.
                 self._text = [part.text for part in said if isinstance(part, Text)] + self._text
@@ -235,12 +238,14 @@ class Runner:
                             await self._emit_delta(TextDelta(text))
                         case llm_events.ThinkingDelta(text):
                             await self._emit_delta(ThinkingDelta(text))
+                        case llm_events.WireDelta():
+                            await self._emit_delta(WireDelta(**asdict(event)))
                         case llm_events.ThoughtReady(thought):
                             thoughts.append(thought)
                         case llm_events.ToolCallReady(tool_call):
                             calls.append(tool_call)
-                        case llm_events.Finished(reason):
-                            self._finish_reason = reason
+                        case llm_events.Finished(reason, _, others):
+                            self._reasons = [reason, *others]
                             await self._get_used_to(call.served)
                         case _:
                             assert_never(event)
@@ -261,7 +266,7 @@ class Runner:
             await sticky.remember(self.turn.session_id, served)
         self._last = served
 
-    async def _emit_delta(self, event: TextDelta | ThinkingDelta) -> None:
+    async def _emit_delta(self, event: TextDelta | ThinkingDelta | WireDelta) -> None:
         await self.steering.stand_by()
         if self.served.first_token_s is None:
             self.served.first_token_s = time.monotonic() - self._started
@@ -307,8 +312,11 @@ class Runner:
         self.steering.is_over = is_parked
         return is_parked
 
-    async def _say(self, text: str) -> None:
+    async def _say(self, text: str, choice: int = 0) -> None:
         await self.steering.stand_by()
+        if choice:
+            await self.log.emit(WireDelta(choice, text=text))
+            return
         text = f"\n{text}" if self._text else text
         self._text.append(text)
         await self.log.emit(TextDelta(text))
@@ -331,7 +339,8 @@ class Runner:
             status=status,
             error=error,
             message_id=message_id,
-            finish_reason=self._finish_reason,
+            finish_reason=self._reasons[0],
+            others=self._reasons[1:] or None,
             usage=asdict(usage),
             cost_usd=None if served.cost is None else exact(served.cost),
             provider=served.provider,
@@ -347,7 +356,7 @@ class Runner:
     async def _write_down(self, status: RunStatus, error: dict[str, Any] | None) -> tuple[bool, str | None]:
         """Keep the end in the database. Gives whether that went well, and the id of the answer's message."""
         # Why the model stopped stands in no column. Not among what is kept before: the run may not be over yet.
-        end = (self.log.seq + 1, NAMES[RunEnded], {"finish_reason": self._finish_reason})
+        end = (self.log.seq + 1, NAMES[RunEnded], {"finish_reason": self._reasons[0]})
         answer: list[Part] = [Text("".join(self._text))] if self._text else []
         try:
             message = await in_db(
@@ -368,7 +377,7 @@ class Runner:
 
     def _hears(self, status: RunStatus) -> bool:
         """Whether a correction can still change the answer: not once the client has calls to run."""
-        return status == RunStatus.SUCCEEDED and self._finish_reason != "tool_calls" and self.turn.held is None
+        return status == RunStatus.SUCCEEDED and "tool_calls" not in self._reasons and self.turn.held is None
 
     def _outcome(self, status: RunStatus, error: dict[str, Any] | None) -> records.Outcome:
         return records.Outcome(

@@ -24,7 +24,7 @@ from agents.tools.own import OwnTool
 from atom.ground import tokens
 from atom.ground.database import in_db
 from atom.ground.draining import is_draining
-from atom.ground.errors import AgentPaused, AtomError, BlockedByPolicy, Conflict, NotFound, SessionBusy
+from atom.ground.errors import AgentPaused, AtomError, BadRequest, BlockedByPolicy, Conflict, NotFound, SessionBusy
 from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.events import Usage
@@ -64,6 +64,8 @@ async def start_run(
     as it is kept; `request` all that the model is sent, without the agent's own prompt and tools. Raises AgentPaused,
     BlockedByPolicy, SessionBusy.
     """
+    if agent.tools and request.answers > 1:
+        raise BadRequest("An agent that runs tools gives one answer: n is 1.", param="n")
     await _may_act_as(principal, agent)
     await _may_chat(principal, agent)
     named = split(request.model)

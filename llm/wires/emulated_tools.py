@@ -65,7 +65,9 @@ def told(request: Request) -> Request:
     names = tool_names(request.messages)
     messages = tuple(_in_words(message, names) for message in request.messages)
     tools = offered(request)
-    plain = replace(request, messages=messages, tools=(), tool_choice=None)
+    # Calls stand in the words of one answer: of others, and of each word's chances, nothing could be told apart.
+    extra = {name: value for name, value in request.extra.items() if name not in ("n", "logprobs", "top_logprobs")}
+    plain = replace(request, messages=messages, tools=(), tool_choice=None, extra=extra, is_chat=False)
     if not tools:
         return plain
     rows = [orjson.dumps({"tool": tool.name, "does": tool.description, "arguments": tool.parameters}) for tool in tools]

@@ -25,6 +25,7 @@ from llm.events import (
     ThoughtReady,
     ToolCallReady,
     Usage,
+    WireDelta,
 )
 from llm.messages import Endpoint, Image, Message, Request, Text, Thought, Tool, ToolCall, ToolResult
 from llm.wires.chat_dialects import dialect_of
@@ -38,6 +39,13 @@ _REASONS: dict[str, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
 }
+# What is read here of a chunk, a choice, its delta and a call; the rest is passed on to who speaks this wire.
+_OF_CHUNK = frozenset({"id", "object", "created", "model", "choices", "usage", "x_groq", "error", "obfuscation"})
+_OF_CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
+_OF_DELTA = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning"})
+_OF_CALL = frozenset({"index", "id", "type", "function"})
+# A call under whatever name is not passed by the gate.
+_CALLING = re.compile(r"call|tool|function", re.IGNORECASE)
 # OpenAI's thinking models refuse `max_tokens`; other providers do not know its successor.
 _NEW_LIMIT_NAME = re.compile(r"(o\d|gpt-[5-9])")
 
@@ -47,7 +55,7 @@ async def stream(
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, request.model, meter)
+    answer = _Answer(endpoint.provider, request.model, meter, is_chat=request.is_chat)
     async with aclosing(post_sse(url, body_of(request, endpoint.provider), headers, endpoint, client)) as chunks:
         try:
             async for data in chunks:
@@ -68,7 +76,7 @@ async def whole(
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)
-    answer = _Answer(endpoint.provider, request.model, meter)
+    answer = _Answer(endpoint.provider, request.model, meter, is_chat=request.is_chat)
     found = await post_json(url, body_of(request, endpoint.provider, streamed=False), headers, endpoint, client)
     for event in [*answer.read_whole(found), *answer.end()]:
         yield event
@@ -162,13 +170,23 @@ def _content_json(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]] | N
 class _Answer:
     """Reads chunks in order and remembers what is only known at the end: calls and the reason."""
 
-    def __init__(self, provider: str, model: str, meter: Meter) -> None:
-        self.reason: FinishReason | None = None
+    def __init__(self, provider: str, model: str, meter: Meter, *, is_chat: bool = False) -> None:
+        self._reasons: dict[int, FinishReason] = {}
         self._provider = provider
+        self._is_chat = is_chat
+        self._around: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
+        self._seen: set[int] = set()
         self._maker = f"{provider}/{model}"
         self._thoughts = _Thoughts(dialect_of(provider).thoughts)
         self._meter = meter
-        self._calls: dict[int, _Pieces] = {}
+        self._calls: dict[tuple[int, int], _Pieces] = {}
+
+    @property
+    def reason(self) -> FinishReason | None:
+        """Why the model stopped, once all its answers have."""
+        known = {choice for choice, _ in self._calls} | self._seen
+        return self._reasons.get(0) if known <= self._reasons.keys() else None
 
     def read(self, data: str) -> list[Event]:
         """The events in one chunk; raise BadResponse when it is not this wire's language."""
@@ -191,31 +209,64 @@ class _Answer:
         usage = chunk.get("usage") or (chunk.get("x_groq") or {}).get("usage")
         if usage:
             self._meter.usage = usage_of(usage)
-        # Only the first choice: Atom never asks for several.
-        for choice in (chunk.get("choices") or [])[:1]:
-            yield from self._read_choice(choice.get(part) or {}, choice.get("finish_reason"))
+        choices = chunk.get("choices") or []
+        if self._is_chat:
+            self._around |= unknown_of(chunk, _OF_CHUNK)
+        # Who did not ask for several answers is told of the first only.
+        for choice in choices if self._is_chat else choices[:1]:
+            place = int(choice.get("index") or 0) if self._is_chat else 0
+            delta = choice.get(part) or {}
+            found = list(self._read_choice(delta)) if place == 0 else self._read_other(place, delta)
+            self._seen.add(place)
+            for piece in delta.get("tool_calls") or []:
+                self._add_piece(place, piece)
+            if finish := choice.get("finish_reason"):
+                self._reasons[place] = _REASONS.get(finish, "stop")
+            yield from found
+            if self._is_chat:
+                yield from self._read_rest(place, choice, delta, says_words=bool(found))
 
-    def _read_choice(self, delta: dict[str, Any], finish: str | None) -> Iterator[Event]:
+    def _read_other(self, place: int, delta: dict[str, Any]) -> list[Event]:
+        """A piece of another answer than the first."""
+        said = list(self._read_choice(delta, keeps_thoughts=False))
+        text = "".join(event.text for event in said if isinstance(event, TextDelta))
+        thinking = "".join(event.text for event in said if isinstance(event, ThinkingDelta))
+        return [WireDelta(place, text=text, thinking=thinking)] if text or thinking else []
+
+    def _read_rest(
+        self, place: int, choice: dict[str, Any], delta: dict[str, Any], *, says_words: bool
+    ) -> Iterator[Event]:
+        """Fields that no other wire knows. Nothing of a call that has begun may be among them: it is not judged yet."""
+        if any(known == place for known, _ in self._calls):
+            return
+        beside, within = unknown_of(choice, _OF_CHOICE), unknown_of(delta, _OF_DELTA)
+        if says_words and choice.get("logprobs"):
+            beside["logprobs"] = choice["logprobs"]
+        around = {name: value for name, value in self._around.items() if self._told.get(name) != value}
+        if beside or within or (around and says_words):
+            self._told |= around
+            yield WireDelta(place, beside=beside, within=within, around=around)
+
+    def _read_choice(self, delta: dict[str, Any], *, keeps_thoughts: bool = True) -> Iterator[Event]:
         details = delta.get("reasoning_details") or []
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         thought = thought or "".join(text_of(detail.get("text") or "") for detail in details)
         if thought:
             yield ThinkingDelta(text_of(thought))
-        self._thoughts.take(thought, details)
+        if keeps_thoughts:
+            self._thoughts.take(thought, details)
         for name in ("content", "refusal"):
             if delta.get(name):
                 yield from _said(delta[name])
-        for piece in delta.get("tool_calls") or []:
-            self._add_piece(piece)
-        if finish:
-            self.reason = _REASONS.get(finish, "stop")
 
-    def _add_piece(self, piece: dict[str, Any]) -> None:
+    def _add_piece(self, choice: int, piece: dict[str, Any]) -> None:
         index = piece.get("index")
         if index is None:
             # Servers without an index send each call whole, or begin each with its id.
-            index = len(self._calls) if piece.get("id") or not self._calls else max(self._calls)
-        call = self._calls.setdefault(index, _Pieces())
+            known = [place for of, place in self._calls if of == choice]
+            index = len(known) if piece.get("id") or not known else max(known)
+        call = self._calls.setdefault((choice, index), _Pieces())
+        call.extra |= unknown_of(piece, _OF_CALL) if self._is_chat else {}
         function = piece.get("function") or {}
         call.id = call.id or text_of(piece.get("id") or "")
         call.name = call.name or text_of(function.get("name") or "")
@@ -227,14 +278,20 @@ class _Answer:
         """The completed tool calls and the finish; BadResponse if the stream stopped before it."""
         if self.reason is None:
             raise BadResponse(f"{self._provider} ended its answer without finishing it.")
-        calls = [self._calls[index] for index in sorted(self._calls)]
-        if any(not call.name for call in calls):
+        calls = [(choice, self._calls[choice, index]) for choice, index in sorted(self._calls)]
+        if any(not call.name for _, call in calls):
             raise BadResponse(f"{self._provider} called a tool without naming it.")
         if calls and (thoughts := self._thoughts.whole()):
             yield ThoughtReady(Thought(self._maker, thoughts))
-        for call in calls:
-            yield ToolCallReady(ToolCall(call.id or f"call_{uuid.uuid4().hex[:24]}", call.name, call.arguments))
-        yield Finished(finish_of(self.reason, has_calls=bool(calls)), self._meter.usage or NO_USAGE)
+        for choice, call in calls:
+            call_id = call.id or f"call_{uuid.uuid4().hex[:24]}"
+            yield ToolCallReady(ToolCall(call_id, call.name, call.arguments, choice, call.extra))
+        with_calls = {choice for choice, _ in calls}
+        first, *others = (
+            finish_of(self._reasons.get(choice, "stop"), has_calls=choice in with_calls)
+            for choice in range(max(self._reasons) + 1)
+        )
+        yield Finished(first, self._meter.usage or NO_USAGE, tuple(others))
 
 
 class _Pieces:
@@ -244,6 +301,7 @@ class _Pieces:
         self.id = ""
         self.name = ""
         self.arguments = ""
+        self.extra: dict[str, Any] = {}
 
 
 class _Thoughts:
@@ -267,6 +325,15 @@ class _Thoughts:
         """The field with all of it; empty when there is nothing to give back."""
         found = {"reasoning_content": self._text, "reasoning_details": list(self._details.values())}.get(self._name)
         return {self._name: found} if found else {}
+
+
+def unknown_of(found: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """The fields that are not read here, without nulls and without calls under another name."""
+    return {
+        name: value
+        for name, value in found.items()
+        if name not in known and value is not None and not _CALLING.search(name)
+    }
 
 
 def _said(content: object) -> Iterator[Event]:

@@ -18,8 +18,12 @@ PASSED_ON = (
     "top_logprobs",
     "presence_penalty",
     "frequency_penalty",
+    "logit_bias",
+    "parallel_tool_calls",
     "user",
 )
+# Each answer costs what one costs.
+MOST_ANSWERS = 16
 
 
 class StreamOptions(serializers.Serializer[Any]):
@@ -38,6 +42,7 @@ class ChatCompletion(serializers.Serializer[Any]):
     temperature = serializers.FloatField(min_value=0, max_value=2, required=False, allow_null=True)
     top_p = serializers.FloatField(min_value=0, max_value=1, required=False, allow_null=True)
     stop = serializers.JSONField(required=False, allow_null=True)
+    n = serializers.IntegerField(min_value=1, max_value=MOST_ANSWERS, required=False, allow_null=True)
     seed = serializers.IntegerField(required=False, allow_null=True)
     tools = serializers.ListField(child=serializers.DictField(), required=False, allow_null=True, max_length=256)
     tool_choice = serializers.JSONField(required=False, allow_null=True)
@@ -72,7 +77,8 @@ def request_of(data: dict[str, Any], body: dict[str, Any]) -> Request:
         seed=data.get("seed"),
         response_format=data.get("response_format"),
         thinking=named.thinking or _thinking(body),
-        extra={name: body[name] for name in PASSED_ON if body.get(name) is not None},
+        extra={name: data.get(name, body[name]) for name in PASSED_ON if body.get(name) is not None},
+        is_chat=True,
     )
 
 

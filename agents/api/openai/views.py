@@ -1,6 +1,7 @@
 """`/v1/chat/completions`, `/v1/models` and `/v1/metrics/providers`: the OpenAI wire, governed."""
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from agents.api.anthropic.models import model_json as anthropic_model_json
 from agents.api.keyed import note_outcome, run_for
 from agents.api.openai.serializers import ChatCompletion, request_of
 from agents.api.sse import KEEP_ALIVE, sse_response
-from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall, pending_text
+from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall, WireDelta, pending_text
 from atom.ground.api.doors import door, validated
 from atom.ground.api.errors import error_response
 from atom.ground.api.once import once
@@ -48,6 +49,7 @@ def tool_call_json(call: ToolCall) -> dict[str, Any]:
         "id": call.call_id,
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
+        **(call.extra or {}),
     }
 
 
@@ -82,7 +84,8 @@ class Completion:
             "created": int(opened.runner.created_at.timestamp()),
             "model": data["model"],
         }
-        self.calls = 0
+        self.calls: Counter[int] = Counter()
+        self.around: dict[str, Any] = {}
         self.warning = split(data["model"]).warning
 
     def headers(self) -> dict[str, str]:
@@ -101,26 +104,36 @@ class Completion:
             raise error
         if answer.approval is not None:
             answer.text += pending_text(answer.approval.name, answer.approval.approval_id)
-        message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
-        if not answer.calls:
-            message["content"] = answer.text
-        else:
-            message["tool_calls"] = [tool_call_json(call) for call in answer.calls]
-        if answer.thinking:
-            message["reasoning_content"] = answer.thinking
-        reason = answer.ended.finish_reason if answer.ended else "stop"
+        ended, wired = answer.ended, answer.wired
+        reasons = [ended.finish_reason if ended else "stop", *((ended.others or []) if ended else [])]
         body = {
             **self.head,
+            **wired.around,
             "object": "chat.completion",
-            "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-            "usage": usage_of(answer.ended),
+            "choices": [self.choice(answer, place, reason) for place, reason in enumerate(reasons)],
+            "usage": usage_of(ended),
         }
         return JsonResponse(body, headers=self.headers())
 
+    def choice(self, answer: Whole, place: int, reason: str) -> dict[str, Any]:
+        """One of the answers; the first is what every door gives."""
+        other = answer.wired.choices[place]
+        text, thinking = (answer.text, answer.thinking) if place == 0 else (other.text, other.thinking)
+        calls = [tool_call_json(call) for call in answer.calls if (call.choice or 0) == place]
+        message: dict[str, Any] = {**other.within, "role": "assistant", "content": text or (None if calls else "")}
+        if calls:
+            message["tool_calls"] = calls
+        if thinking:
+            message["reasoning_content"] = thinking
+        return {**other.beside, "index": place, "message": message, "finish_reason": reason}
+
     # --- Chunk by chunk ----------------------------------------------------------------------------------
-    def chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return b"data: %s\n\n" % orjson.dumps({**self.head, "object": "chat.completion.chunk", "choices": [choice]})
+    def chunk(
+        self, delta: dict[str, Any], finish_reason: str | None = None, place: int = 0, beside: Any = None
+    ) -> bytes:
+        choice = {**(beside or {}), "index": place, "delta": delta, "finish_reason": finish_reason}
+        chunk = {**self.around, **self.head, "object": "chat.completion.chunk", "choices": [choice]}
+        return b"data: %s\n\n" % orjson.dumps(chunk)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         yield self.chunk({"role": "assistant"})
@@ -137,6 +150,13 @@ class Completion:
                     return
                 case None:
                     yield KEEP_ALIVE
+                case WireDelta() as wired:
+                    yield self.wired(wired)
+                case ToolCall() as call:
+                    place = call.choice or 0
+                    calls = [{"index": self.calls[place], **tool_call_json(call)}]
+                    self.calls[place] += 1
+                    yield self.chunk({"tool_calls": calls}, place=place)
                 case event:
                     if delta := self.delta(event):
                         yield self.chunk(delta)
@@ -152,11 +172,15 @@ class Completion:
                 return {"content": text}
             case ThinkingDelta(text):
                 return {"reasoning_content": text}
-            case ToolCall() as call:
-                place, self.calls = self.calls, self.calls + 1
-                return {"tool_calls": [{"index": place, **tool_call_json(call)}]}
             case _:
                 return None
+
+    def wired(self, event: WireDelta) -> bytes:
+        """A piece of another answer, or what stands beside one, as its provider said it."""
+        self.around |= event.around
+        delta = {"content": event.text, "reasoning_content": event.thinking}
+        said = {name: text for name, text in delta.items() if text}
+        return self.chunk({**event.within, **said}, place=event.choice, beside=event.beside)
 
     def ending(self, ended: RunEnded | None) -> list[bytes]:
         """The finish, the usage if asked for, and `[DONE]`; after a failure the error alone.
@@ -168,7 +192,8 @@ class Completion:
             log.warning("stream_incomplete", run_id=str(self.opened.runner.run_id), code=error.code)
             frames = [b"data: %s\n\n" % orjson.dumps(error.body(), default=str)]
             return [*frames, DONE] if settings.STREAM_DONE_AFTER_ERROR else frames
-        frames = [self.chunk({}, ended.finish_reason if ended else "stop")]
+        reasons = [ended.finish_reason, *(ended.others or [])] if ended else ["stop"]
+        frames = [self.chunk({}, reason, place) for place, reason in enumerate(reasons)]
         if self.with_usage:
             usage = {**self.head, "object": "chat.completion.chunk", "choices": [], "usage": usage_of(ended)}
             frames.append(b"data: %s\n\n" % orjson.dumps(usage))
