@@ -339,6 +339,7 @@ class RunAdmin(WorkspaceAdmin):
             ("Door", run.door or "-"),
             ("Asked by", run.user or "-"),
             ("Started", moment_html(run.created_at)),
+            ("Trace", format_html('<a href="{}?id={}">all about it</a>', reverse("trace-page"), run.pk)),
         ]
 
     @column("Started", ordering="created_at")

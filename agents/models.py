@@ -211,7 +211,8 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ["place"]
-        indexes = [models.Index(fields=["workspace", "started_at"])]
+        # What an agent has spent today is asked at each of its judgements.
+        indexes = [models.Index(fields=["workspace", "started_at"]), models.Index(fields=["agent", "started_at"])]
         constraints = [models.UniqueConstraint(fields=["request_id", "place"], name="attempt_once")]
 
     def __str__(self) -> str:

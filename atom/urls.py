@@ -8,6 +8,7 @@ from agents.playground import playground
 from agents.usage_page import usage_page
 from atom import views
 from atom.trace_api import TraceOf
+from atom.trace_page import trace_page
 from governance.maturity.pages import agent_level, oversight_page
 from governance.supervision.pages import live_page
 
@@ -33,6 +34,7 @@ urlpatterns = [
         for verb in ("promote", "demote", "kill")
     ),
     path("admin/live/", admin.site.admin_view(live_page), name="live"),
+    path("admin/trace/", admin.site.admin_view(trace_page), name="trace-page"),
     path("admin/", admin.site.urls),
     path("api/trace/<uuid:reference>/", TraceOf.as_view(), name="trace"),
     path("api/", include("atom.ground.api.urls")),

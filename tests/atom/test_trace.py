@@ -113,3 +113,54 @@ def test_the_runs_page_leads_to_its_trace(alice: Principal, ids: dict[str, UUID]
     address = reverse("trace", args=[ids["run"]])
     assert f'href="{address}"' in page
     assert browser.get(address).json()["run"]["id"] == str(ids["run"])
+
+
+# --- The page -------------------------------------------------------------------------------------------------
+@pytest.fixture
+def page(client: Client) -> Callable[[Principal, object], Any]:
+    def shown(principal: Principal, wanted: object) -> Any:
+        client.force_login(User.objects.get(pk=principal.user_id))
+        return client.get(reverse("trace-page"), {"id": str(wanted)})
+
+    return shown
+
+
+@pytest.mark.parametrize("kind", ["run", "message", "decision", "approval", "feedback", "audit entry"])
+def test_the_page_shows_all_of_it_from_any_id(
+    page: Callable[[Principal, object], Any], alice: Principal, ids: dict[str, UUID], kind: str
+) -> None:
+    shown = page(alice, ids[kind])
+    assert shown.status_code == 200
+    assert all(f"{ids[one]}" in shown.text for one in ("run", "decision", "approval", "feedback", "audit entry"))
+    assert all(text in shown.text for text in ("It is deleted.", "0.125", "approval.approved", "by bob"))
+
+
+def test_the_page_says_what_a_member_may_not_see(
+    page: Callable[[Principal, object], Any], carol: Principal, ids: dict[str, UUID]
+) -> None:
+    shown = page(carol, ids["run"])
+    assert (shown.status_code, "approval.approved" in shown.text) in {(200, False), (404, False)}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"), [("nothing", "This is not an id."), (str(UUID(int=5)), "nothing with this id")]
+)
+def test_the_page_says_when_there_is_nothing(
+    page: Callable[[Principal, object], Any], alice: Principal, wanted: str, says: str
+) -> None:
+    shown = page(alice, wanted)
+    assert (shown.status_code, says in shown.text) == (404, True)
+
+
+def test_mallory_finds_nothing_on_the_page(
+    page: Callable[[Principal, object], Any], mallory: Principal, ids: dict[str, UUID]
+) -> None:
+    for one in ids.values():
+        shown = page(mallory, one)
+        assert (shown.status_code, "It is deleted." in shown.text) == (404, False)
+
+
+def test_a_runs_page_leads_to_its_trace(client: Client, alice: Principal, ids: dict[str, UUID]) -> None:
+    client.force_login(User.objects.get(pk=alice.user_id))
+    shown = client.get(reverse("admin:agents_run_change", args=[ids["run"]]))
+    assert f"{reverse('trace-page')}?id={ids['run']}" in shown.text
