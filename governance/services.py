@@ -126,7 +126,7 @@ def check_wanted(approval: Approval) -> None:
 
 def _check_budget(approval: Approval) -> None:
     """Raise OverBudget when there is no money to go on with; who has a free model to go on with needs none."""
-    run = Run.objects.filter(pk=approval.run_id).first()
+    run = Run.objects.filter(pk=approval.run_id).first() if approval.run_id else None
     models = [*approval.agent.models, *([run.model_requested] if run else [])]
     if any(is_free(model, approval.workspace_id) for model in models):
         return

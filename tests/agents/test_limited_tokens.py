@@ -278,6 +278,7 @@ def ask_on_each_wire(client: httpx.Client) -> Iterator[str]:
     schema = {"name": "delete", "input_schema": {"type": "object", "properties": {}}}
     said = [{"role": "user", "content": "delete"}]
     chat = {"model": "agent/intern", "messages": said, "tools": HELD}
+    body: dict[str, Any]
     for streams in (False, True):
         yield client.post("/v1/chat/completions", json={**chat, "stream": streams}).text
         body = {"model": "agent/intern", "input": "delete", "tools": [{"type": "function", **flat}], "stream": streams}

@@ -76,8 +76,8 @@ def test_the_official_client_lists_and_calls_tools_and_hears_of_progress(
 ) -> None:
     news: list[tuple[float, float | None, str | None]] = []
 
-    async def heard(done: float, total: float | None, message: str | None) -> None:
-        news.append((done, total, message))
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        news.append((progress, total, message))
 
     async def work(client: Client) -> None:
         listed = await client.list_tools()

@@ -182,8 +182,8 @@ def test_a_signed_in_page_writes_over_rest_with_or_without_a_key(alice: Principa
     client = APIClient(enforce_csrf_checks=True)
     client.force_login(get_user_model().objects.get(pk=alice.user_id))
     client.cookies[settings.CSRF_COOKIE_NAME] = token = "a" * 32
-    given = {"HTTP_X_CSRFTOKEN": token} | ({"HTTP_IDEMPOTENCY_KEY": key} if key else {})
-    answers = [client.post("/api/sessions/", {"agent": "direct"}, format="json", **given) for _ in range(2)]
+    given = {"X-CSRFToken": token} | ({"Idempotency-Key": key} if key else {})
+    answers = [client.post("/api/sessions/", {"agent": "direct"}, format="json", headers=given) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201]
     assert Session.objects.count() == (1 if key else 2)
     assert client.post("/api/sessions/", {"agent": "direct"}, format="json").status_code == 403

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0006_stored_responses'),
+        ('agents', '0008_control_plane'),
         ('ground', '0005_token_approval_hold'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
