@@ -15,6 +15,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from atom.ground.errors import Unavailable
+from atom.ground.journal import Entry
 from llm.errors import LLMError
 from llm.spending import Hold
 
@@ -47,6 +48,8 @@ class Action:
     is_run_by_atom: bool = False
     context: dict[str, Any] = field(default_factory=dict)
     complexity: int | None = None
+    # The verdict's record may be written a moment later: the verdict then carries it, and whoever asked notes it.
+    may_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class Verdict:
     decision_id: UUID | None = None
     approval_id: UUID | None = None
     is_error: bool = False
+    # For the journal, when the record is not written yet.
+    entry: Entry | None = None
 
     @property
     def is_allowed(self) -> bool:

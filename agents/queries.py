@@ -4,8 +4,9 @@ from uuid import UUID
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
-from agents.bindings import agent_bound_to, require_agent
+from agents.bindings import agent_bound_to, is_recalled, require_agent
 from agents.models import Agent, Message, Run, RunEvent, Session
+from agents.roster import ROSTER, Roster
 from agents.services import DIRECT, ensure_direct_agent
 from atom.ground.errors import ModelNotFound, NotFound
 from atom.ground.principal import Principal
@@ -49,17 +50,36 @@ def agent_for_model(principal: Principal, model: str) -> Agent:
     """Who acts when a call on `/v1` names `model`: the agent in `agent/<slug>`, else the one that the token is bound
     to, else the workspace's `direct`. Whether the token may act as it, `start_run` asks.
     """
+    found = _of_roster(ROSTER.get(principal.workspace_id), principal, model)
+    # What another process made a moment ago is in the database only.
+    return found or _stored_agent(principal, model)
+
+
+def _stored_agent(principal: Principal, model: str) -> Agent:
     kind, _, slug = model.partition("/")
     if kind != "agent":
         bound_to = agent_bound_to(principal)
-        if bound_to is not None:
-            return get_agent(principal, bound_to)
-        found = agents_of(principal).filter(slug=DIRECT).first()
-        return found or ensure_direct_agent(workspace_id=principal.workspace_id)
+        return get_agent(principal, bound_to) if bound_to else ensure_direct_agent(workspace_id=principal.workspace_id)
     found = agents_of(principal).filter(slug=slug).first()
     if found is None:
         raise ModelNotFound(f"There is no model '{model}'.", param="model")
     return found
+
+
+def _of_roster(roster: Roster, principal: Principal, model: str) -> Agent | None:
+    kind, _, slug = model.partition("/")
+    if kind == "agent":
+        return roster.by_slug.get(slug)
+    bound_to = agent_bound_to(principal)
+    return roster.by_slug.get(DIRECT) if bound_to is None else roster.by_id.get(bound_to)
+
+
+def recalled_agent(principal: Principal, model: str) -> Agent | None:
+    """`agent_for_model` from memory; None where the database has to be asked."""
+    roster = ROSTER.recalled(principal.workspace_id)
+    if roster is None or not is_recalled(principal):
+        return None
+    return _of_roster(roster, principal, model)
 
 
 def sessions_of(principal: Principal) -> QuerySet[Session]:

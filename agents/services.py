@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 from redis.exceptions import RedisError
 
 from agents.models import Agent, AgentStatus, Maturity, Session
+from agents.roster import ROSTER
 from agents.runs.live import clear_stopped
-from agents.signals import agent_changing
 from agents.tools.declared import check_tools, keep_secrets
 from atom.ground import audit
 from atom.ground.errors import Conflict, Unavailable
@@ -84,7 +84,7 @@ def update_agent(*, agent: Agent, by: str, **changes: Any) -> Agent:
 @transaction.atomic
 def set_status(*, agent: Agent, status: str, reason: str, by: str) -> Agent:
     """Pause, resume or retire. A retired agent stays retired."""
-    agent_changing.send(Agent, workspace_id=agent.workspace_id)
+    ROSTER.changing(agent.workspace_id)
     changed = Agent.objects.filter(pk=agent.pk).exclude(status=AgentStatus.RETIRED).update(status=status)
     if not changed:
         raise Conflict("This agent is retired.")

@@ -2,7 +2,5 @@
 
 from django.dispatch import Signal
 
-# run_id: UUID, status: str
-run_ended = Signal()
-# workspace_id: UUID. In the transaction that changes an agent's level or status, before it writes.
-agent_changing = Signal()
+# run_ids: list[UUID]
+runs_ended = Signal()

@@ -22,6 +22,7 @@ from atom.ground.asgi import (  # noqa: E402
     Lifespan,
     OriginCheck,
     RequestID,
+    Settled,
     SocketPaths,
     SplitByPath,
     TrustedProxies,
@@ -47,7 +48,7 @@ websocket_urlpatterns = [*chat_sockets, *governance_sockets]
 
 application = ProtocolTypeRouter(
     {
-        "http": TrustedProxies(RequestID(BodyLimit(SplitByPath(hot=HotHandler(), rest=ASGIHandler())))),
+        "http": TrustedProxies(RequestID(BodyLimit(SplitByPath(hot=HotHandler(), rest=Settled(ASGIHandler()))))),
         "websocket": TrustedProxies(
             OriginCheck(SocketPaths(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)), websocket_urlpatterns))
         ),

@@ -20,10 +20,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from agents.models import OPEN_STATUSES, Run
+from atom.ground import snapshots
 from atom.ground.database import in_db
 from atom.ground.models import User, Workspace
 from atom.ground.principal import Principal
-from governance import snapshots
 from governance.models import Approval, ApprovalStatus, Decision
 from llm import breaker, metrics
 from llm.breaker import State, Status

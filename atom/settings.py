@@ -273,6 +273,8 @@ AGENT_FALLBACK_ORDER = names("AGENT_FALLBACK_ORDER")
 AGENT_GATE = "governance.gate.PolicyGate"
 # What stands on an agent's page in the admin: each takes the agent and the principal, and gives HTML.
 AGENT_PANELS = ["governance.maturity.pages.agent_panel"]
+# What calls on /v1 leave in the database is written a moment later, in batches.
+ATOM_JOURNAL = boolean("ATOM_JOURNAL", default=True)
 ATOM_ABANDON_AFTER = seconds("ATOM_ABANDON_AFTER", 60)
 ATOM_STREAM_WINDOW = seconds("ATOM_STREAM_WINDOW", 600)
 ATOM_APPROVAL_HOLD = seconds("ATOM_APPROVAL_HOLD", 30)

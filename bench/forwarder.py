@@ -52,7 +52,13 @@ class Forwarder:
 async def main(upstream_url: str) -> None:
     port = free_port()
     config = uvicorn.Config(
-        Forwarder(upstream_url), port=port, log_level="warning", access_log=False, lifespan="off", ws="none"
+        Forwarder(upstream_url),
+        port=port,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=300,
     )
     serving = asyncio.create_task(uvicorn.Server(config).serve())
     await asyncio.sleep(0.5)

@@ -64,7 +64,9 @@ async def application(scope: Message, receive: Callable[[], Awaitable[Message]],
 
 async def main() -> None:
     port = free_port()
-    config = uvicorn.Config(application, port=port, log_level="warning", access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(
+        application, port=port, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_keep_alive=300
+    )
     serving = asyncio.create_task(uvicorn.Server(config).serve())
     await asyncio.sleep(0.5)
     print(f"http://127.0.0.1:{port}/v1", flush=True)

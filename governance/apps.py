@@ -9,4 +9,3 @@ class GovernanceConfig(AppConfig):
     def ready(self) -> None:
         # Models are there only now.
         import_module("governance.maturity.receivers")
-        import_module("governance.known_agents")

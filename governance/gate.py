@@ -4,7 +4,9 @@ from decimal import Decimal
 from uuid import UUID
 
 from agents.gate import Action, Answer, Held, Spender, Verdict
+from atom.ground import journal
 from atom.ground.database import in_db
+from governance import quickly
 from governance.approvals import unrun
 from governance.budgets import spending
 from governance.judging import judge_action
@@ -17,6 +19,10 @@ class PolicyGate:
     """The catalogue, the matrix and people, behind `agents.gate.Gate`."""
 
     async def judge(self, action: Action) -> Verdict:
+        if action.may_wait and journal.is_open():
+            verdict = quickly.judge(action, await quickly.known(action.workspace_id))
+            if verdict is not None:
+                return verdict
         return await in_db(judge_action, action)
 
     async def take(self, approval_id: UUID) -> Answer:

@@ -25,7 +25,7 @@ from governance.matrix import POLICY_VERSION, Ruling, required_maturity, rule
 from governance.maturity import levels, reviews, training
 from governance.models import EXPIRES_AFTER, Approval, Decision, Oversight, Priority, Source
 from governance.oversight import oversight_of
-from governance.policies.active import POLICIES, ruling_of
+from governance.policies.active import POLICIES, InForce, Loaded, ruling_of
 from governance.policies.facts import Facts, normal_action
 
 NOT_JUDGED = "action.not_judged"
@@ -61,12 +61,12 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
     """
     waits = _waiting_time(Priority.NORMAL, expires_in_s)
     started = time.perf_counter_ns()
-    assessment = _assessed(action)
+    assessment = assessed(action)
     agent = _agent_of(action, assessment)
     rules = oversight_of(action.workspace_id)
     standing = standing_of(agent, action.context)
-    facts = _facts(action, agent, assessment, standing)
-    ruling = _barred(assessment, rules, standing)
+    facts = facts_of(action, agent, assessment, standing)
+    ruling = barred(assessment, rules, standing)
     if ruling is None:
         ruling = _ruling(agent, action.name, assessment, facts)
         if standing.maturity == agent.maturity:
@@ -80,11 +80,17 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
     if ruling.decision == gate.Decision.ASK:
         approval = _ask_people(action, decision, ruling, waits)
     else:
-        _record(decision, agent, NOT_JUDGED if ruling.is_error else _EVENTS[ruling.decision], {})
+        fact = recorded(decision, agent)
+        audit.append_all(decision.workspace_id, [replace(fact, at=None)])
+    return verdict_of(decision, ruling, approval)
+
+
+def verdict_of(decision: Decision, ruling: Ruling, approval: Approval | None = None) -> gate.Verdict:
+    """What whoever asked is told."""
     return gate.Verdict(
         decision=ruling.decision,
         reason=ruling.reason,
-        complexity=assessment.complexity,
+        complexity=decision.complexity,
         required_maturity=ruling.required_maturity,
         rule=ruling.rule,
         policy_version=ruling.policy_version,
@@ -106,7 +112,7 @@ def _agent_of(action: gate.Action, assessment: Assessment) -> Agent:
     return agent
 
 
-def _barred(assessment: Assessment, rules: Oversight, standing: Standing) -> Ruling | None:
+def barred(assessment: Assessment, rules: Oversight, standing: Standing) -> Ruling | None:
     """A denial before any rule is asked: by the kill switch, or by the chain of delegation."""
     if rules.is_stopped:
         because = f": {rules.stopped_reason}" if rules.stopped_reason else "."
@@ -149,11 +155,11 @@ def capability(
     action = gate.Action(
         workspace_id=agent.workspace_id, agent_id=agent.pk, name=action_name, arguments={}, complexity=complexity
     )
-    assessment, standing = _assessed(action), standing_of(agent, {})
-    barred = _barred(assessment, rules, standing)
-    if barred is not None:
-        return assessment, barred
-    ruling = _ruling(agent, action_name, assessment, _facts(action, agent, assessment, standing))
+    assessment, standing = assessed(action), standing_of(agent, {})
+    refusal = barred(assessment, rules, standing)
+    if refusal is not None:
+        return assessment, refusal
+    ruling = _ruling(agent, action_name, assessment, facts_of(action, agent, assessment, standing))
     return assessment, _watched(ruling, rules)
 
 
@@ -175,8 +181,8 @@ def judge_again(approval: Approval) -> Ruling:
     # As it was assessed then: somebody may have said it of the tool.
     assessment = Assessment(asked.complexity, is_known=not asked.is_unknown_action)
     standing = standing_of(agent, asked.context)
-    barred = _barred(assessment, oversight_of(agent.workspace_id), standing)
-    return barred or _ruling(agent, action.name, assessment, _facts(action, agent, assessment, standing))
+    refusal = barred(assessment, oversight_of(agent.workspace_id), standing)
+    return refusal or _ruling(agent, action.name, assessment, facts_of(action, agent, assessment, standing))
 
 
 def denied_today(approval: Approval) -> str:
@@ -190,11 +196,12 @@ def denied_today(approval: Approval) -> str:
     return now.reason if now.decision == gate.Decision.DENY else ""
 
 
-def _assessed(action: gate.Action) -> Assessment:
+def assessed(action: gate.Action) -> Assessment:
+    """How grave the action is: as the catalogue says, unless its tool says it itself."""
     return assess(action.name) if action.complexity is None else Assessment(action.complexity)
 
 
-def _facts(action: gate.Action, agent: Agent, assessment: Assessment, standing: Standing) -> Facts:
+def facts_of(action: gate.Action, agent: Agent, assessment: Assessment, standing: Standing) -> Facts:
     session, cost = action.context.get("session"), action.context.get("cost")
     if action.run_id is not None:
         # What a run knows itself is not taken from anybody's word.
@@ -225,8 +232,13 @@ def _waiting_time(priority: Priority, expires_in_s: float | None) -> timedelta:
 
 
 def _ruling(agent: Agent, action: str, assessment: Assessment, facts: Facts) -> Ruling:
+    return ruling_on(agent, action, assessment, facts, POLICIES.get(agent.workspace_id))
+
+
+def ruling_on(agent: Agent, action: str, assessment: Assessment, facts: Facts, in_force: InForce) -> Ruling:
+    """What the policy in force says, else the matrix; an agent that is not active may do nothing."""
     if agent.status == AgentStatus.ACTIVE:
-        policy = POLICIES.get(agent.workspace_id).active
+        policy = in_force.active
         said = ruling_of(policy, facts) if policy else None
         return said or rule(Maturity(facts.maturity), action, assessment)
     until = "until a person resumes it" if agent.status == AgentStatus.PAUSED else "any more"
@@ -241,7 +253,24 @@ def _ruling(agent: Agent, action: str, assessment: Assessment, facts: Facts) -> 
 def _keep(
     action: gate.Action, agent: Agent, assessment: Assessment, facts: Facts, *, ruling: Ruling, latency_us: int
 ) -> Decision:
-    return Decision.objects.create(
+    in_force = POLICIES.get(agent.workspace_id)
+    decision = decision_of(action, agent, assessment, facts, ruling=ruling, in_force=in_force, latency_us=latency_us)
+    decision.save(force_insert=True)
+    return decision
+
+
+def decision_of(
+    action: gate.Action,
+    agent: Agent,
+    assessment: Assessment,
+    facts: Facts,
+    *,
+    ruling: Ruling,
+    in_force: InForce,
+    latency_us: int,
+) -> Decision:
+    """The decision with everything it was made from, not saved yet."""
+    return Decision(
         workspace_id=action.workspace_id,
         agent=agent,
         maturity=agent.maturity,
@@ -263,13 +292,12 @@ def _keep(
         session=facts.session or "",
         cost_usd=facts.cost,
         latency_us=latency_us,
-        **_shadow(agent, action.name, assessment, facts),
+        **_shadow(in_force.shadow, action.name, assessment, facts),
     )
 
 
-def _shadow(agent: Agent, action: str, assessment: Assessment, facts: Facts) -> dict[str, str]:
+def _shadow(policy: Loaded | None, action: str, assessment: Assessment, facts: Facts) -> dict[str, str]:
     """What the policy that judges without effect says, to be stored beside what happened."""
-    policy = POLICIES.get(agent.workspace_id).shadow
     if policy is None:
         return {}
     ruling = ruling_of(policy, facts) or rule(Maturity(facts.maturity), action, assessment)
@@ -309,7 +337,18 @@ def _ask_people(action: gate.Action, decision: Decision, ruling: Ruling, waits: 
 
 
 def _record(decision: Decision, agent: Agent, event: str, more: dict[str, Any]) -> None:
-    """Into the audit trail: which question, how it was answered, and by which rule; the arguments as their digest."""
+    fact = fact_of(decision, agent, event, more)
+    audit.append(workspace_id=decision.workspace_id, actor=fact.actor, event=event, details=fact.details)
+
+
+def recorded(decision: Decision, agent: Agent) -> audit.Fact:
+    """For the audit trail, of a decision that asks nobody: which question, and how it was answered."""
+    event = NOT_JUDGED if decision.is_error else _EVENTS[gate.Decision(decision.decision)]
+    return fact_of(decision, agent, event, {})
+
+
+def fact_of(decision: Decision, agent: Agent, event: str, more: dict[str, Any]) -> audit.Fact:
+    """For the audit trail: which question, how it was answered, and by which rule; the arguments as their digest."""
     details = {
         "decision": decision.id,
         "agent": agent.slug,
@@ -325,4 +364,4 @@ def _record(decision: Decision, agent: Agent, event: str, more: dict[str, Any]) 
     if decision.is_unknown_action:
         details["note"] = "unknown action"
     actor = decision.user.username if decision.user else f"agent/{agent.slug}"
-    audit.append(workspace_id=decision.workspace_id, actor=actor, event=event, details=details)
+    return audit.Fact(actor, event, details, at=decision.created_at)

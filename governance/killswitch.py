@@ -11,7 +11,7 @@ from agents.runs.live import clear_stopped, kill_runs, mark_stopped
 from agents.runs.start import close_parked
 from agents.services import set_status
 from agents.tasks import run_async
-from atom.ground import audit
+from atom.ground import audit, journal
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from governance.models import Oversight
@@ -76,6 +76,7 @@ def end_runs(*, workspace_id: UUID, agent_id: UUID | None = None) -> int:
     runs = Run.objects.filter(workspace_id=workspace_id, status__in=OPEN_STATUSES)
     try:
         mark_stopped(agent_id or workspace_id)
+        journal.settle()
         if agent_id is not None:
             runs = runs.filter(agent_id=agent_id)
         found = list(runs.values_list("pk", "status"))

@@ -8,6 +8,7 @@ from django.db import transaction
 from atom.ground import audit
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
+from atom.ground.snapshots import Snapshots
 from governance.models import Oversight
 
 EDITABLE = frozenset(
@@ -27,8 +28,13 @@ def oversight_of(workspace_id: UUID) -> Oversight:
     return Oversight.objects.filter(pk=workspace_id).first() or Oversight(workspace_id=workspace_id)
 
 
+# For those who may be half a second behind.
+OVERSIGHT: Snapshots[Oversight] = Snapshots("oversight", oversight_of)
+
+
 def locked_oversight(workspace_id: UUID) -> Oversight:
     """The workspace's own row, made if need be, for this transaction alone."""
+    OVERSIGHT.changing(workspace_id)
     Oversight.objects.get_or_create(workspace_id=workspace_id)
     return Oversight.objects.select_for_update(no_key=True).get(pk=workspace_id)
 

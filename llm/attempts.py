@@ -139,6 +139,7 @@ class Turn:
         self._started_at = timezone.now()
         self._is_finished = False
         self._renewed = time.monotonic()
+        self._priced: tuple[Usage, Decimal | None] | None = None
 
     @property
     def is_left(self) -> bool:
@@ -165,9 +166,16 @@ class Turn:
 
     @property
     def cost_usd(self) -> Decimal | None:
-        if self.usage == NO_USAGE and not self._is_finished:
+        usage = self.usage
+        if usage == NO_USAGE and not self._is_finished:
             return Decimal(0)
-        return cost_usd(self.candidate.provider, self.candidate.model, self.usage, workspace_id=self._workspace_id)
+        # Asked for several times of one usage, and it is no small calculation.
+        if self._priced is None or self._priced[0] != usage:
+            self._priced = usage, self._price_of(usage)
+        return self._priced[1]
+
+    def _price_of(self, usage: Usage) -> Decimal | None:
+        return cost_usd(self.candidate.provider, self.candidate.model, usage, workspace_id=self._workspace_id)
 
     def attempt(self) -> Attempt:
         """How it ended, or how it stands: a call still going on looks like one that was left now."""
@@ -206,7 +214,7 @@ class Turn:
         provider, model = self.candidate.provider, self.candidate.model
         sent = replace(self.usage, output_tokens=0, reasoning_tokens=0)
         cost = self.cost_usd or Decimal(0)
-        cost_in = cost_usd(provider, model, sent, workspace_id=self._workspace_id) or Decimal(0)
+        cost_in = (self._price_of(sent) if cost else None) or Decimal(0)
         await metrics.record(
             workspace_id=self._workspace_id,
             provider=provider,

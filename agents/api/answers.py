@@ -26,6 +26,7 @@ from agents.runs.events import (
 from agents.runs.runner import Runner
 from agents.runs.start import Attached, ask_again, start_run
 from agents.runs.streams import follow
+from atom.ground import journal
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, BadRequest, MissingUserMessage, NotAuthenticated
 from atom.ground.idempotency import Claim
@@ -106,14 +107,18 @@ async def started(
     approval_id: UUID | None = None,
     claim: Claim | None = None,
     is_background: bool = False,
+    may_wait: bool = False,
 ) -> Runner | Attached:
     """The run that a request on `/v1` begins, or goes on with when it names the approval that it waited for.
 
-    With a `claim` the run carries its Idempotency-Key.
+    With a `claim` the run carries its Idempotency-Key. `may_wait`: nobody needs the run in the database at once.
     """
-    agent = await in_db(queries.agent_for_model, principal, asked.model)
+    agent = queries.recalled_agent(principal, asked.model)
+    if agent is None:
+        agent = await in_db(queries.agent_for_model, principal, asked.model)
     parts = last_user_parts(asked)
     if approval_id is not None:
+        await journal.settled()
         return await ask_again(
             principal=principal,
             agent=agent,
@@ -131,6 +136,7 @@ async def started(
         door=door,
         claim=claim,
         is_background=is_background,
+        may_wait=may_wait and claim is None,
     )
 
 
@@ -196,7 +202,9 @@ class Opened:
         # A hold ends in a moment of silence: look up at least that often.
         idle_s = min(KEEP_ALIVE_S, max(runner.approval_hold_s, LOOK_UP_S))
         past = runner.past if isinstance(runner, Attached) else ()
-        self._events = _again(past) if past else follow(runner.run_id, idle_s=idle_s)
+        # A call on `/v1` that is over is not taken up again, so it need not wait for the store.
+        near = runner.log if isinstance(runner, Runner) and runner.turn.is_journaled else None
+        self._events = _again(past) if past else follow(runner.run_id, idle_s=idle_s, near=near)
         self._first: list[Recorded] = []
 
     async def begin(self, *, sees_all: bool = False) -> None:

@@ -29,7 +29,7 @@ async def run_for(
     if isinstance(earlier, Attached):
         return earlier
     approval_id = approval_asked_for(request) or earlier
-    return await started(principal, asked, door=door, approval_id=approval_id, claim=claim)
+    return await started(principal, asked, door=door, approval_id=approval_id, claim=claim, may_wait=True)
 
 
 async def earlier_run(claim: Claim | None, *, is_joining: bool, is_told: bool = True) -> Attached | UUID | None:

@@ -47,7 +47,7 @@ def keep_attempts(run: Run, tried: Tried) -> None:
 
     One that is there already is replaced: what a process says last of its own call is what became of it.
     """
-    rows = [_row(run, place, one) for place, one in tried]
+    rows = [attempt_row(run, place, one) for place, one in tried]
     Attempt.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["request_id", "place"], update_fields=OUTCOME
     )
@@ -65,7 +65,8 @@ def keep_attempts(run: Run, tried: Tried) -> None:
     run.save(update_fields=["attempts", *TOKENS, "cost_usd"])
 
 
-def _row(run: Run, place: int, one: calls.Attempt) -> Attempt:
+def attempt_row(run: Run, place: int, one: calls.Attempt) -> Attempt:
+    """The ledger's row, not saved yet."""
     return Attempt(
         workspace_id=run.workspace_id,
         run_id=run.pk,

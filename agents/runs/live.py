@@ -7,7 +7,7 @@ listens for what others want of its runs, and ends runs that nobody listens to.
 import asyncio
 import contextvars
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from agents.models import RunStatus
 from agents.runs.streams import heard_key
-from atom.ground import news
+from atom.ground import journal, news
 from atom.ground.store import store, sync_store
 
 log = structlog.get_logger(__name__)
@@ -72,6 +72,11 @@ class Steerable(Protocol):
     @property
     def is_paused(self) -> bool: ...
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody in this process listens."""
+        ...
+
     def stop(self, status: RunStatus, *, reason: str, code: str = "") -> None: ...
 
     def wake(self) -> None: ...
@@ -86,18 +91,23 @@ class Live:
         self.runs: dict[UUID, tuple[Steerable, asyncio.Task[None]]] = {}
         self.chores: list[asyncio.Task[None]] = []
 
-    async def launch(self, run: Steerable, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Start the run's task. Its lease and its first listener's mark stand before it begins."""
+    async def launch(
+        self, run: Steerable, work: Coroutine[None, None, None], entries: Sequence[journal.Entry] = ()
+    ) -> asyncio.Task[None]:
+        """Start the run's task. Its lease, its first listener's mark and its entries stand before it begins."""
         pipe = store().pipeline(transaction=False)
+        journal.note(pipe, entries)
         pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
         pipe.set(heard_key(run.run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
         pipe.publish(news.PREFIX + topic_of(run.owner_ids[0]), orjson.dumps({"run_id": str(run.run_id)}))
+        pipe.xlen(journal.STREAM)
         pipe.exists(*map(stopped_key, run.owner_ids))
         try:
-            *_, is_stopped = await pipe.execute()
+            *_, unwritten, is_stopped = await pipe.execute()
         except BaseException:
             work.close()
             raise
+        journal.told_of(unwritten)
         # A context of its own: the request's would tie the run's database work to the request's thread.
         task = asyncio.create_task(work, context=contextvars.Context(), name=f"run-{run.run_id}")
         run.task = task
@@ -130,12 +140,15 @@ class Live:
         pipe = store().pipeline(transaction=False)
         for run in watched:
             pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
+            # A mark that is there is kept up only while somebody listens here.
+            heard_ms = int(settings.ATOM_ABANDON_AFTER * 1000)
+            pipe.set(heard_key(run.run_id), b"1", px=heard_ms) if run.is_heard else pipe.ping()
             pipe.get(stop_key(run.run_id))
             pipe.exists(heard_key(run.run_id))
             pipe.exists(look_key(run.run_id))
         answers = await pipe.execute()
         for place, run in enumerate(watched):
-            _, stop, heard, is_wanted = answers[4 * place : 4 * place + 4]
+            _, _, stop, heard, is_wanted = answers[5 * place : 5 * place + 5]
             if is_wanted:
                 run.look()
             if stop:

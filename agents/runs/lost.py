@@ -13,6 +13,7 @@ from agents.runs.live import LEASE_S, lease_key
 from agents.runs.records import Outcome
 from agents.runs.start import close_run
 from agents.runs.streams import recorded_events, used_of
+from atom.ground import journal
 from atom.ground.database import in_db
 from atom.ground.store import store
 from llm.messages import Text
@@ -24,6 +25,7 @@ RUNNING = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSED)
 
 
 def _candidates() -> list[UUID]:
+    journal.settle()
     # A run is opened a moment before it gets its lease.
     before = timezone.now() - timedelta(seconds=LEASE_S)
     return list(Run.objects.filter(status__in=RUNNING, created_at__lt=before).values_list("pk", flat=True))

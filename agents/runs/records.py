@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
@@ -11,7 +12,8 @@ from django.utils import timezone
 from agents.models import OPEN_STATUSES, Agent, Correction, Message, QueuedTurn, Run, RunEvent, RunStatus, Session
 from agents.parts import request_to_json, to_json
 from agents.runs.attempts import Tried, keep_attempts
-from agents.signals import run_ended
+from agents.signals import runs_ended
+from atom.ground import journal
 from atom.ground.database import one_writer
 from atom.ground.errors import SessionBusy
 from atom.ground.idempotency import Claim, bind
@@ -52,6 +54,32 @@ class Turning:
 PLAIN = Turning()
 
 
+def run_of(
+    *,
+    agent: Agent,
+    user_id: UUID | None,
+    door: str,
+    model: str,
+    session: Session | None = None,
+    token_id: UUID | None = None,
+    allowed_models: Collection[str] | None = None,
+    capability: str = "",
+) -> Run:
+    """A run that begins now, not saved yet."""
+    return Run(
+        capability=capability,
+        workspace_id=agent.workspace_id,
+        agent=agent,
+        session=session,
+        user_id=user_id,
+        token_id=token_id,
+        door=door,
+        model_requested=model,
+        status=RunStatus.RUNNING,
+        allowed_models=None if allowed_models is None else sorted(allowed_models),
+    )
+
+
 @transaction.atomic
 def open_run(
     *,
@@ -81,18 +109,17 @@ def open_run(
     queued = QueuedTurn.objects.filter(pk__in=[turning.message_id])
     if turning.is_queued and not queued.delete()[0]:
         raise SessionBusy("Another process has this turn.")
-    run = Run.objects.create(
+    run = run_of(
         capability=turning.capability,
-        workspace_id=agent.workspace_id,
         agent=agent,
-        session=session,
         user_id=user_id,
         token_id=token_id,
         door=door,
-        model_requested=model,
-        status=RunStatus.RUNNING,
-        allowed_models=None if allowed_models is None else sorted(allowed_models),
+        model=model,
+        session=session,
+        allowed_models=allowed_models,
     )
+    run.save(force_insert=True)
     if claim is not None:
         bind(claim, run.id)
     if parts:
@@ -108,9 +135,11 @@ def add_message(
     is_complete: bool = True,
     author: str = "",
     message_id: UUID | None = None,
+    at: datetime | None = None,
 ) -> Message:
     return Message.objects.create(
         id=message_id or uuid4(),
+        created_at=at or timezone.now(),
         workspace_id=run.workspace_id,
         session_id=run.session_id,
         run=run,
@@ -188,13 +217,21 @@ def parked_results(run: Run) -> list[ToolResult]:
 @one_writer()
 @transaction.atomic
 def end_run(
-    *, run_id: UUID, outcome: Outcome, answer: Sequence[Part], is_own: bool = False, hears: bool = False
+    *,
+    run_id: UUID,
+    outcome: Outcome,
+    answer: Sequence[Part],
+    is_own: bool = False,
+    hears: bool = False,
+    at: datetime | None = None,
+    message_id: UUID | None = None,
 ) -> Message | None:
     """Close the run once, with its answer; None (and nothing changed) when somebody else had closed it.
 
     `is_own`: the run's own process closes it, which knows best what was used: that is kept in any case. It also
     announces the end itself, once its listeners have heard.
-    `hears`: it may still take corrections, so NotOver is raised when one waits.
+    `hears`: it may still take corrections, so NotOver is raised when one waits. `at` and `message_id`: when it ended
+    and what its answer is called, where that was said before.
     """
     run = Run.objects.select_for_update().get(pk=run_id)
     if hears and run.corrections.filter(taken_at=None).exists():
@@ -205,7 +242,7 @@ def end_run(
         error_code=outcome.error_code,
         error_message=outcome.error_message,
         parked=None,
-        ended_at=timezone.now(),
+        ended_at=at or timezone.now(),
     )
     if changed or is_own:
         keep_attempts(run, outcome.tried)
@@ -214,15 +251,18 @@ def end_run(
     keep_events(run_id, outcome.events)
     message = None
     if answer or outcome.status == RunStatus.SUCCEEDED:
-        message = add_message(run, Message.Role.ASSISTANT, answer, is_complete=outcome.status == RunStatus.SUCCEEDED)
+        is_complete = outcome.status == RunStatus.SUCCEEDED
+        message = add_message(
+            run, Message.Role.ASSISTANT, answer, is_complete=is_complete, message_id=message_id, at=at
+        )
     if not is_own:
-        transaction.on_commit(lambda: announce_end(run_id, outcome.status))
+        transaction.on_commit(lambda: announce_ends([run_id]))
     return message
 
 
-def announce_end(run_id: UUID, status: str) -> None:
+def announce_ends(run_ids: list[UUID]) -> None:
     """Tell the upper rooms; their receivers may have to wait for the broker."""
-    run_ended.send(sender=Run, run_id=run_id, status=status)
+    runs_ended.send(sender=Run, run_ids=run_ids)
 
 
 def _served(outcome: Outcome) -> dict[str, Any]:
@@ -258,6 +298,8 @@ class Wanted:
 
 
 def wanted_of(run_id: UUID) -> Wanted:
+    # The run may have been opened through the journal.
+    journal.settle()
     is_paused = Run.objects.values_list("is_paused", flat=True).get(pk=run_id)
     return Wanted(is_paused, Correction.objects.filter(run_id=run_id, taken_at=None).exists())
 

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, assert_never
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import structlog
 
 from agents import gate
 from agents.fields import exact
 from agents.models import Run, RunStatus
-from agents.runs import records
+from agents.runs import journaled, records
 from agents.runs.attempts import encode
 from agents.runs.calls import ToolCalls
 from agents.runs.events import (
@@ -33,6 +33,7 @@ from agents.runs.steering import Steering
 from agents.runs.streams import RunLog
 from agents.runs.turn import Parked, TooManyRounds, Turn, with_results
 from agents.tools.own import OwnTool
+from atom.ground import journal
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
 from llm import events as llm_events
@@ -80,12 +81,18 @@ class Runner:
         self._stop_code = ""
         self.task: asyncio.Task[None] | None = None
         self._last: ServedBy | None = None
+        # Its row may not be there yet, so nothing may point to it.
+        self._is_journaled = turn.is_journaled
         self.steering = Steering(self.run_id, self._emit)
         self._calls = ToolCalls(turn, self.steering, emit=self._emit, say=self._say)
 
     @property
     def is_paused(self) -> bool:
         return self.steering.is_paused
+
+    @property
+    def is_heard(self) -> bool:
+        return self.log.is_heard
 
     @property
     def created_at(self) -> datetime:
@@ -132,6 +139,12 @@ class Runner:
     async def run(self) -> None:
         """Do the turn, and leave exactly one `RunEnded`, unless the run is parked."""
         try:
+            await self._run()
+        finally:
+            self.log.let_go()
+
+    async def _run(self) -> None:
+        try:
             if self.turn.is_continued:
                 await self.steering.look_now()
             await self._rounds()
@@ -154,7 +167,7 @@ class Runner:
             except records.NotOver:
                 # A correction came with the last words: they are not the last.
                 self.steering.is_corrected, self._is_ending, self.steering.is_over = True, False, False
-                await self.run()
+                await self._run()
 
     async def _rounds(self) -> None:
         if self.turn.held is not None:
@@ -181,6 +194,7 @@ class Runner:
                 return
             said: list[Part] = [*thoughts, *([Text("".join(self._text))] if self._text else [])]
             self._text = []
+            await self._into_database()
             judged = await self._calls.judge(calls, self._request.messages)
             for choice in {call.choice for call in calls}:
                 self._reasons[choice] = "tool_calls" if choice in judged.released else "stop"
@@ -351,18 +365,24 @@ class Runner:
             await self.log.close()
         finally:
             if is_written:
-                await in_db(records.announce_end, self.run_id, status)
+                await in_db(records.announce_ends, [self.run_id])
 
     async def _write_down(self, status: RunStatus, error: dict[str, Any] | None) -> tuple[bool, str | None]:
-        """Keep the end in the database. Gives whether that went well, and the id of the answer's message."""
+        """Keep the end. Gives whether this process has to announce it, and the id of the answer's message."""
         # Why the model stopped stands in no column. Not among what is kept before: the run may not be over yet.
         end = (self.log.seq + 1, NAMES[RunEnded], {"finish_reason": self._reasons[0]})
+        outcome = replace(self._outcome(status, error), events=[*self._kept, end])
         answer: list[Part] = [Text("".join(self._text))] if self._text else []
         try:
+            if self._is_journaled:
+                message_id = uuid4()
+                if await journaled.end(self.run_id, outcome, answer, message_id):
+                    return False, str(message_id) if answer or status == RunStatus.SUCCEEDED else None
+                await self._into_database()
             message = await in_db(
                 records.end_run,
                 run_id=self.run_id,
-                outcome=replace(self._outcome(status, error), events=[*self._kept, end]),
+                outcome=outcome,
                 answer=answer,
                 is_own=True,
                 hears=self._hears(status),
@@ -374,6 +394,12 @@ class Runner:
             log.exception("run_not_recorded", run_id=str(self.run_id))
             return False, None
         return True, str(message.id) if message else None
+
+    async def _into_database(self) -> None:
+        """From here on the run is a row like any other."""
+        if self._is_journaled:
+            await journal.settled()
+            self._is_journaled = False
 
     def _hears(self, status: RunStatus) -> bool:
         """Whether a correction can still change the answer: not once the client has calls to run."""

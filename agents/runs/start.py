@@ -1,9 +1,10 @@
 """Beginning, going on with, and stopping runs: what doors and upper rooms call."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import TypedDict
 from uuid import UUID
 
 import structlog
@@ -12,7 +13,7 @@ from agents import bindings, gate, queries
 from agents.fields import exact
 from agents.models import Agent, AgentStatus, QueuedTurn, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
-from agents.runs import records
+from agents.runs import journaled, records
 from agents.runs.attempts import Served, decode
 from agents.runs.events import Recorded, RunEnded
 from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
@@ -21,7 +22,7 @@ from agents.runs.streams import RunLog, last_seq, used_of
 from agents.runs.turn import Turn, hold_of, with_results
 from agents.tools.declared import tools_of
 from agents.tools.own import OwnTool
-from atom.ground import tokens
+from atom.ground import journal, tokens
 from atom.ground.database import in_db
 from atom.ground.draining import is_draining
 from atom.ground.errors import AgentPaused, AtomError, BadRequest, BlockedByPolicy, Conflict, NotFound, SessionBusy
@@ -43,6 +44,17 @@ CHAT = "chat"
 GO_ON = "Go on from where you stopped."
 
 
+class _Asked(TypedDict):
+    """What a run's row says of who asked for it."""
+
+    agent: Agent
+    user_id: UUID | None
+    token_id: UUID | None
+    door: str
+    model: str
+    allowed_models: Collection[str] | None
+
+
 async def start_run(
     *,
     principal: Principal,
@@ -56,38 +68,42 @@ async def start_run(
     wire: Wire | None = None,
     claim: Claim | None = None,
     turning: records.Turning = records.PLAIN,
+    may_wait: bool = False,
 ) -> Runner:
     """Judge the turn, open its run, and start it in this process.
 
     `held`: the run gives the client a call that waited for people, and asks no model. `wire`: it asks for something
-    else than words, see `Turn`. `parts` is the user's message
-    as it is kept; `request` all that the model is sent, without the agent's own prompt and tools. Raises AgentPaused,
-    BlockedByPolicy, SessionBusy.
+    else than words, see `Turn`. `parts` is the user's message as it is kept; `request` all that the model is sent,
+    without the agent's own prompt and tools. `may_wait`: nobody needs the run in the database at once. Raises
+    AgentPaused, BlockedByPolicy, SessionBusy.
     """
     if agent.tools and request.answers > 1:
         raise BadRequest("An agent that runs tools gives one answer: n is 1.", param="n")
     await _may_act_as(principal, agent)
-    await _may_chat(principal, agent)
+    may_wait = may_wait and session is None and held is None and journal.is_open()
+    verdict = await _may_chat(principal, agent, may_wait=may_wait)
     named = split(request.model)
     request = replace(request, model=named.model, thinking=named.thinking or request.thinking)
-    run = await in_db(
-        records.open_run,
-        agent=agent,
-        user_id=principal.user_id,
-        token_id=principal.token_id,
-        door=door,
-        model=request.model,
-        parts=parts,
-        session=session,
-        allowed_models=principal.models,
-        claim=claim,
-        turning=turning,
-    )
+    asked: _Asked = {
+        "agent": agent,
+        "user_id": principal.user_id,
+        "token_id": principal.token_id,
+        "door": door,
+        "model": request.model,
+        "allowed_models": principal.models,
+    }
+    entries: list[journal.Entry] = []
+    if may_wait:
+        run = records.run_of(**asked)
+        entries = [journaled.opened(run, parts), *([verdict.entry] if verdict.entry else [])]
+    else:
+        run = await in_db(records.open_run, **asked, parts=parts, session=session, claim=claim, turning=turning)
     own = await in_db(tools_of, agent) if agent.tools else {}
     turn = _turn(
         run, agent, own, _as_agent(agent, own, request), hold_s=principal.approval_hold_s, is_background=is_background
     )
-    return await _launch(replace(turn, held=held, wire=wire), RunLog(run.id))
+    turn = replace(turn, held=held, wire=wire, is_journaled=may_wait)
+    return await _launch(turn, RunLog(run.id), entries)
 
 
 @dataclass(slots=True)
@@ -255,7 +271,7 @@ async def _may_act_as(principal: Principal, agent: Agent) -> None:
         await in_db(bindings.require_agent, principal, agent)
 
 
-async def _may_chat(principal: Principal, agent: Agent) -> None:
+async def _may_chat(principal: Principal, agent: Agent, *, may_wait: bool = False) -> gate.Verdict:
     if agent.status != AgentStatus.ACTIVE:
         raise AgentPaused(f"The agent {agent.slug} is {agent.status}.")
     verdict = await gate.judge(
@@ -265,10 +281,12 @@ async def _may_chat(principal: Principal, agent: Agent) -> None:
             user_id=principal.user_id,
             name=CHAT,
             arguments={},
+            may_wait=may_wait,
         )
     )
     if not verdict.is_allowed:
         raise BlockedByPolicy(verdict.reason)
+    return verdict
 
 
 def _as_agent(agent: Agent, own: dict[str, OwnTool], request: Request) -> Request:
@@ -299,9 +317,9 @@ def _turn(
     )
 
 
-async def _launch(turn: Turn, run_log: RunLog) -> Runner:
+async def _launch(turn: Turn, run_log: RunLog, entries: Sequence[journal.Entry] = ()) -> Runner:
     runner = Runner(turn, run_log)
-    runner.task = await live().launch(runner, _run_then_next(runner))
+    runner.task = await live().launch(runner, _run_then_next(runner), entries)
     return runner
 
 

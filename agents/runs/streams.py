@@ -25,7 +25,7 @@ from atom.ground.store import store
 log = structlog.get_logger(__name__)
 
 # Batches a slow follower may leave waiting before it is sent back to the store for them.
-QUEUE_BATCHES = 256
+QUEUE_BATCHES = 1024
 READ_BLOCK_MS = 5_000
 # Events that may wait for the store before the run itself waits.
 UNWRITTEN_EVENTS = 2_000
@@ -84,11 +84,26 @@ class RunLog:
         self._written = asyncio.Event()
         self._written.set()
         self._writer: asyncio.Task[None] | None = None
+        # Who reads along in this process without the way through the store.
+        self.listeners: set[Follower] = set()
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether somebody for whose sake the run goes on reads along here."""
+        return any(listener.counts for listener in self.listeners)
+
+    def let_go(self) -> None:
+        """Nothing more comes from this process: whoever still listens goes on in the store."""
+        for listener in self.listeners:
+            listener.leave_log()
 
     async def emit(self, event: RunEvent) -> int:
         """Give the event its `seq` and hand it to the store; waits only when the store is far behind."""
         self.seq += 1
-        self._waiting.append(encode(self.seq, self.run_id, event))
+        raw = encode(self.seq, self.run_id, event)
+        self._waiting.append(raw)
+        for listener in self.listeners:
+            listener.offer([Recorded(self.seq, raw, event)])
         self._written.clear()
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write())
@@ -176,21 +191,47 @@ async def last_seq(run_id: UUID | str) -> int:
 
 
 class Follower:
-    """One listener's queue of batches. When it overflows the listener reads the store again from where it is.
+    """One listener's queue. When it overflows the listener reads the store again from where it is.
 
     The run goes on for the sake of those who count; an operator who looks on does not.
     """
 
     def __init__(self, *, counts: bool = True) -> None:
         self.counts = counts
-        self.queue: asyncio.Queue[list[tuple[bytes, dict[bytes, bytes]]]] = asyncio.Queue(QUEUE_BATCHES)
+        self.queue: deque[list[Recorded]] = deque()
         self.is_behind = False
+        # The run's own process has nothing more to say.
+        self.is_left = False
+        self._news = asyncio.Event()
 
-    def offer(self, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        try:
-            self.queue.put_nowait(entries)
-        except asyncio.QueueFull:
+    def offer(self, recorded: list[Recorded]) -> None:
+        if len(self.queue) < QUEUE_BATCHES:
+            self.queue.append(recorded)
+        else:
             self.is_behind = True
+        self._news.set()
+
+    def leave_log(self) -> None:
+        self.is_left = True
+        self._news.set()
+
+    async def wait(self, idle_s: float) -> bool:
+        """Until there is news. False after `idle_s` of silence."""
+        self._news.clear()
+        if self.queue or self.is_behind or self.is_left:
+            return True
+        try:
+            async with asyncio.timeout(idle_s):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def taken(self) -> list[Recorded]:
+        """All that has come; what did not fit is in the store."""
+        found = [recorded for batch in self.queue for recorded in batch]
+        self.queue.clear()
+        return found
 
 
 class Reader:
@@ -249,8 +290,9 @@ class Reader:
         run_id = key.split(":")[2]
         if run_id in self.cursors:
             self.cursors[run_id] = int(entries[-1][0].split(b"-")[0])
+        recorded = _events(entries, 0)
         for follower in self.followers.get(run_id, ()):
-            follower.offer(entries)
+            follower.offer(recorded)
 
     def _mark(self, pipe: Pipeline, run_id: str) -> None:
         if any(follower.counts for follower in self.followers.get(run_id, ())):
@@ -278,40 +320,70 @@ def reader() -> Reader:
 
 
 async def follow(
-    run_id: UUID, *, after: int = 0, idle_s: float = 15.0, counts: bool = True
+    run_id: UUID, *, after: int = 0, idle_s: float = 15.0, counts: bool = True, near: RunLog | None = None
 ) -> AsyncGenerator[Recorded | None, None]:
     """Each event later than `after`, once and in order, up to and with `RunEnded`; None after `idle_s` of silence.
 
-    `counts`: the run goes on for the sake of who reads this. Raises Unavailable when events are missing:
-    the store has lost them.
+    `counts`: the run goes on for the sake of who reads this. `near`: the run's writing end in this process, for readers
+    who never come back with a cursor: they get what is said before it stands in the store. Raises Unavailable when
+    events are missing: the store has lost them.
     """
-    key, follower, seq = str(run_id), Follower(counts=counts), after
-    hub = reader()
+    follower, seq = Follower(counts=counts), after
+    if near is not None:
+        near.listeners.add(follower)
+        try:
+            if near.seq != seq:
+                await near.flush()
+                follower.is_behind = True
+            async for recorded in _followed(follower, run_id, seq, idle_s, near):
+                if recorded is not None:
+                    seq = recorded.seq
+                yield recorded
+                if recorded is not None and isinstance(recorded.event, RunEnded):
+                    return
+        finally:
+            near.listeners.discard(follower)
+        follower = Follower(counts=counts)
+    key, hub = str(run_id), reader()
     hub.join(key, follower)
     try:
         follower.is_behind = True
-        while True:
-            if follower.is_behind:
-                follower.is_behind = False
-                fresh, is_all = await recorded_events(run_id, seq), True
-                await hub.tail(key, fresh[-1].seq if fresh else seq)
-            else:
-                try:
-                    entries = await asyncio.wait_for(follower.queue.get(), idle_s)
-                except TimeoutError:
-                    yield None
-                    continue
-                fresh, is_all = _events(entries, seq), False
-            for recorded in fresh:
-                if recorded.seq != seq + 1:
-                    if is_all:
-                        raise Unavailable("A part of this run's events is lost; its message has what was said.")
-                    # What is between may be in the store.
-                    follower.is_behind = True
-                    break
-                seq = recorded.seq
-                yield recorded
-                if isinstance(recorded.event, RunEnded):
-                    return
+        async for recorded in _followed(follower, run_id, seq, idle_s):
+            yield recorded
     finally:
         hub.leave(key, follower)
+
+
+async def _followed(
+    follower: Follower, run_id: UUID, seq: int, idle_s: float, near: RunLog | None = None
+) -> AsyncGenerator[Recorded | None, None]:
+    """`follow` for one source: ends with `RunEnded`, or when the run's process has nothing more to say."""
+    while True:
+        if follower.is_behind:
+            follower.is_behind = False
+            follower.queue.clear()
+            if near is not None:
+                await near.flush()
+            fresh, is_all = await recorded_events(run_id, seq), True
+            if near is None:
+                await reader().tail(str(run_id), fresh[-1].seq if fresh else seq)
+        elif not await follower.wait(idle_s):
+            yield None
+            continue
+        else:
+            fresh, is_all = follower.taken(), False
+            if not fresh and follower.is_left:
+                return
+        for recorded in fresh:
+            if recorded.seq <= seq:
+                continue
+            if recorded.seq != seq + 1:
+                if is_all:
+                    raise Unavailable("A part of this run's events is lost; its message has what was said.")
+                # What is between may be in the store.
+                follower.is_behind = True
+                break
+            seq = recorded.seq
+            yield recorded
+            if isinstance(recorded.event, RunEnded):
+                return

@@ -55,6 +55,8 @@ class Turn:
     wire: Wire | None = None
     # How long a call that the client runs is held for people before it is answered as pending.
     approval_hold_s: float = field(default_factory=lambda: hold_of(None))
+    # Its row is written through the journal, and may not be there yet.
+    is_journaled: bool = False
 
     @property
     def spender(self) -> gate.Spender:

@@ -13,12 +13,19 @@ from agents.runs import records
 from agents.runs.live import LEASE_S, ask_to_look, lease_key, tell_to_look
 from agents.runs.streams import heard_key
 from agents.tasks import continue_run
+from atom.ground import journal
 from atom.ground.errors import Conflict
 from atom.ground.store import sync_store
 
 
 def locked_open(run_id: UUID) -> Run:
-    """The run, for this transaction alone; Conflict when it has ended."""
+    """The run, for this transaction alone; Conflict when it has ended.
+
+    The mark stands before the row is looked at: a run that ends after that looks at its row first, and one that ended
+    before has its end in the journal.
+    """
+    ask_to_look(run_id)
+    journal.settle()
     run = Run.objects.select_for_update(of=("self",)).select_related("agent").get(pk=run_id)
     if not run.is_open:
         raise Conflict("This run has ended already.")
@@ -76,6 +83,6 @@ def correct(run_id: UUID, *, text: str, author: str) -> Run:
 
 
 def _tell(run_id: UUID) -> None:
-    # The mark stands before the commit, so that neither a lost word nor the end of this process can undo the wish.
+    # Again: the mark must outlive the commit, so that neither a lost word nor the end of this process undoes the wish.
     ask_to_look(run_id)
     transaction.on_commit(lambda: tell_to_look(run_id))

@@ -13,6 +13,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.exception import convert_exception_to_response
 from django.urls import URLPattern
 
+from atom.ground import journal
 from atom.ground.draining import do_last_things
 from atom.ground.errors import TooLarge
 
@@ -57,6 +58,18 @@ class SplitByPath:
         path = scope["path"]
         is_hot = path.startswith(HOT_PREFIXES) or HOT_PATHS.fullmatch(path) is not None
         await (self.hot if is_hot else self.rest)(scope, receive, send)
+
+
+class Settled:
+    """Pages and REST read the database: what the hot doors left in the journal is written first."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        if not scope["path"].startswith(settings.STATIC_URL):
+            await journal.settled()
+        await self.app(scope, receive, send)
 
 
 class RequestID:

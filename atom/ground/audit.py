@@ -7,8 +7,9 @@ under the secret key, so that cutting off the end is noticed too. `verify` needs
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -45,35 +46,59 @@ def is_sealed(head: AuditHead) -> bool:
     return hmac.compare_digest(head.seal, _seal(head.workspace_id, head.seq, head.hash))
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What an entry tells: who did what, and when (now, if it is not said)."""
+
+    actor: str
+    event: str
+    details: Mapping[str, Any]
+    at: datetime | None = None
+
+
 def append(*, workspace_id: UUID, actor: str, event: str, details: Mapping[str, Any]) -> AuditEntry:
     """Add one entry in the caller's transaction, so that the fact and its record live or die together."""
+    return append_all(workspace_id, [Fact(actor, event, details)])[0]
+
+
+def append_all(workspace_id: UUID, facts: Sequence[Fact]) -> list[AuditEntry]:
+    """Add several entries, in this order, in the caller's transaction."""
     with transaction.atomic():
         AuditHead.objects.get_or_create(workspace_id=workspace_id)
         # The head row is the lock that gives every entry its own place.
         head = AuditHead.objects.select_for_update().get(workspace_id=workspace_id)
-        at = timezone.now()
-        facts = {
-            "seq": head.seq + 1,
-            "at": at.isoformat(),
-            "event": event,
-            "actor": actor,
-            "details": dict(details),
-        }
-        text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str, ensure_ascii=False)
-        row = AuditEntry.objects.create(
-            workspace_id=workspace_id,
-            seq=head.seq + 1,
-            at=at,
-            event=event,
-            actor=actor,
-            entry=text,
-            previous_hash=head.hash,
-            hash=entry_hash(head.hash, text),
-        )
-        head.seq, head.hash = row.seq, row.hash
-        head.seal = _seal(workspace_id, row.seq, row.hash)
+        rows = []
+        for fact in facts:
+            row = _next(head, fact)
+            head.seq, head.hash = row.seq, row.hash
+            rows.append(row)
+        AuditEntry.objects.bulk_create(rows)
+        head.seal = _seal(workspace_id, head.seq, head.hash)
         head.save(update_fields=["seq", "hash", "seal"])
-    return row
+    return rows
+
+
+def _next(head: AuditHead, fact: Fact) -> AuditEntry:
+    """The entry after the head's."""
+    at = fact.at or timezone.now()
+    told = {
+        "seq": head.seq + 1,
+        "at": at.isoformat(),
+        "event": fact.event,
+        "actor": fact.actor,
+        "details": dict(fact.details),
+    }
+    text = json.dumps(told, sort_keys=True, separators=(",", ":"), default=str, ensure_ascii=False)
+    return AuditEntry(
+        workspace_id=head.workspace_id,
+        seq=head.seq + 1,
+        at=at,
+        event=fact.event,
+        actor=fact.actor,
+        entry=text,
+        previous_hash=head.hash,
+        hash=entry_hash(head.hash, text),
+    )
 
 
 def verify(workspace_id: UUID) -> Break | None:

@@ -167,3 +167,13 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.scope[:8]} {self.status or 'open'}"
+
+
+class JournalMark(models.Model):
+    """Which entry of the journal was written last; one row, the writers' lock too. See `atom.ground.journal`."""
+
+    life = models.CharField(max_length=32, default="")
+    last_id = models.CharField(max_length=42, default="0-0")
+
+    def __str__(self) -> str:
+        return f"{self.life[:8]} {self.last_id}"

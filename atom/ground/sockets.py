@@ -13,7 +13,7 @@ import structlog
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from atom.ground import tokens
+from atom.ground import journal, tokens
 from atom.ground.api.authentication import principal_of_token
 from atom.ground.api.errors import as_atom_error
 from atom.ground.api.parsing import parse_object
@@ -73,6 +73,7 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
             await self.refuse(exc, CLOSE_FORBIDDEN)
         else:
             self.principal = principal
+            await journal.settled()
             self._recheck = asyncio.create_task(self._stay_welcome())
             await self.opened()
 
@@ -106,7 +107,9 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
             await self.refuse(TooLarge(f"The frame is larger than {self.most_bytes} bytes."), CLOSE_TOO_LARGE)
             return
         try:
-            await self.receive_json(parse_object(raw))
+            frame = parse_object(raw)
+            await journal.settled()
+            await self.receive_json(frame)
         except Exception as exc:
             error = as_atom_error(exc)
             if type(error) is AtomError:

@@ -20,11 +20,11 @@ from atom.ground import audit
 from atom.ground.errors import BadRequest, NotFound
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
+from atom.ground.snapshots import Snapshots
 from governance.digest import digest
 from governance.matrix import Ruling
 from governance.models import Approval, Grant
 from governance.policies.facts import normal_action
-from governance.snapshots import Snapshots
 
 LONGEST = timedelta(days=90)
 MOST_BOUNDS = 50

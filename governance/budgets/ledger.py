@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agents.fields import summed, total_of
 from agents.models import Attempt
-from atom.ground import audit
+from atom.ground import audit, journal
 from atom.ground.store import sync_store
 from governance.budgets import counters
 from governance.budgets.counters import units
@@ -35,6 +35,7 @@ def spent_usd(workspace_id: UUID, limit: Limit, window: Window) -> Decimal:
 
 def begin(workspace_id: UUID, limit: Limit, now: datetime) -> None:
     """Let the store's counter say at least what the ledger says."""
+    journal.settle()
     spent = spent_usd(workspace_id, limit, limit.window(now))
     counters.lift(sync_store(), limit.counter(now), units(spent))
 

@@ -6,10 +6,10 @@ from decimal import Decimal
 from uuid import UUID
 
 from agents.gate import Spender
+from atom.ground.snapshots import Snapshots
 from governance.budgets.counters import Counter, units
 from governance.budgets.windows import Window, window_of
 from governance.models import Budget, BudgetScope
-from governance.snapshots import Snapshots
 
 
 @dataclass(frozen=True, slots=True)

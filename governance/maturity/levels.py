@@ -8,12 +8,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents.models import Agent, Maturity
+from agents.roster import ROSTER
 from agents.services import DIRECT
 from atom.ground import audit
 from atom.ground.errors import Conflict
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
-from governance.known_agents import AGENTS
 from governance.maturity.confidence import Cause, apply_change, locked
 from governance.models import (
     ConfidenceEvent,
@@ -43,7 +43,7 @@ def set_level(agent: Agent, to: str, *, reason: str, by: str, evidence: dict[str
     In force with the next action that is judged here, and within a second in every process.
     """
     before = agent.maturity
-    AGENTS.changing(agent.workspace_id)
+    ROSTER.changing(agent.workspace_id)
     Agent.objects.filter(pk=agent.pk).update(maturity=to)
     agent.maturity = to
     change = LevelChange.objects.create(

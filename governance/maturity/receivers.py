@@ -6,9 +6,9 @@ from uuid import UUID
 import structlog
 from django.dispatch import receiver
 
-from agents.signals import run_ended
+from agents.signals import runs_ended
 from feedback.signals import feedback_given, feedback_judged
-from governance.maturity import tasks
+from governance.maturity import runs, tasks
 from governance.signals import approval_closed, evidence_gained, run_wanted
 from governance.telling import AWAY
 
@@ -22,9 +22,10 @@ def _queue(task: Any, row_id: UUID) -> None:
         log.warning("not_queued", task=task.name, row=str(row_id))
 
 
-@receiver(run_ended)
-def on_run_ended(run_id: UUID, **_: Any) -> None:
-    _queue(tasks.settle_run, run_id)
+@receiver(runs_ended)
+def on_runs_ended(run_ids: list[UUID], **_: Any) -> None:
+    for run_id in runs.that_count(run_ids):
+        _queue(tasks.settle_run, run_id)
 
 
 @receiver([feedback_given, feedback_judged])

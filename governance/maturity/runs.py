@@ -1,5 +1,6 @@
 """What an agent's runs show of it: each ended run is looked at once, and may be rated by who watched it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -36,6 +37,11 @@ MOST_FOR_INTERVENTIONS = Decimal("0.05")
 STEPPED_IN = "corrected"
 # A signal may be lost with its process; the sweep looks back this far, and leaves the signal this much time.
 LOOK_BACK, LEAVE_TIME = timedelta(days=1), timedelta(seconds=30)
+
+
+def that_count(run_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the runs that show something of an agent: plain calls of nobody in particular do not."""
+    return list(Run.objects.filter(pk__in=run_ids).exclude(agent__slug=DIRECT).values_list("pk", flat=True))
 
 
 @transaction.atomic

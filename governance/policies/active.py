@@ -6,12 +6,12 @@ from uuid import UUID
 import structlog
 
 from agents.gate import Decision
+from atom.ground.snapshots import Snapshots
 from governance.matrix import Ruling, required_maturity
 from governance.models import PolicyInForce, PolicyVersion
 from governance.policies.facts import Facts, JudgingError, Rules
 from governance.policies.problems import PolicyRefused
 from governance.policies.reading import compile_policy
-from governance.snapshots import Snapshots
 
 log = structlog.get_logger(__name__)
 

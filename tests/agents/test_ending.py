@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from agents.models import Agent, Run
 from agents.runs.live import CONTROL_CHANNEL
-from agents.signals import run_ended
+from agents.signals import runs_ended
 from tests.events import sse_events
 from tests.simulators.openai import OpenAISimulator
 
@@ -72,12 +72,12 @@ def test_listeners_hear_of_the_end_before_the_rooms_above_do(
         was_first.append(has_heard.wait(10))
         is_announced.set()
 
-    run_ended.connect(wait_for_the_listener)
+    runs_ended.connect(wait_for_the_listener)
     try:
         with http.stream("POST", "/api/agents/helper/chat/", json={"message": "hi", "stream": True}) as answer:
             assert [event["type"] for event in sse_events(answer)][-1] == "run_ended"
         has_heard.set()
         assert is_announced.wait(20)
     finally:
-        run_ended.disconnect(wait_for_the_listener)
+        runs_ended.disconnect(wait_for_the_listener)
     assert was_first == [True]

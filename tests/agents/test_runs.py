@@ -155,6 +155,7 @@ class Fake:
         self.task: asyncio.Task[None] | None = None
         self.is_background = is_background
         self.is_paused = False
+        self.is_heard = False
         self.stopped: list[tuple[str, str]] = []
         self.woken = asyncio.Event()
         self.done = asyncio.Event()

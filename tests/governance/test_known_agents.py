@@ -7,12 +7,13 @@ import redis
 from pytest_django import DjangoAssertNumQueries
 
 from agents.models import Agent
+from agents.roster import ROSTER
 from agents.services import set_status
 from atom.ground.principal import Principal
+from atom.ground.snapshots import figures
 from governance.judging import judge_action
-from governance.known_agents import AGENTS, known_agent, known_by_slug
+from governance.known_agents import known_agent, known_by_slug
 from governance.maturity import levels
-from governance.snapshots import figures
 from tests.governance.conftest import action_of
 
 
@@ -53,7 +54,7 @@ def test_a_change_of_level_or_status_is_known_here_at_once(agent: Agent, alice: 
 def test_a_new_agent_is_known_at_once_and_a_deleted_one_no_more(agent: Agent, make_agent: Callable[..., Agent]) -> None:
     known_agent(agent.workspace_id, agent.pk)
     new = make_agent("new")
-    assert new.pk in AGENTS.get(agent.workspace_id)
+    assert new.pk in ROSTER.get(agent.workspace_id).by_id
     pk = new.pk
     new.delete()
     assert known_agent(agent.workspace_id, pk) is None

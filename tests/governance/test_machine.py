@@ -32,6 +32,7 @@ from atom.ground import audit
 from atom.ground.errors import AtomError
 from atom.ground.models import AuditEntry
 from atom.ground.principal import Principal
+from atom.ground.snapshots import _KINDS
 from governance import execution
 from governance import services as people
 from governance.approvals import editing, grants
@@ -42,7 +43,6 @@ from governance.maturity import levels
 from governance.maturity.confidence import locked
 from governance.models import Approval, ApprovalStatus, Budget, Grant, Policy
 from governance.policies import services as policies
-from governance.snapshots import _KINDS
 from tests.governance.conftest import Tool, action_of
 
 START = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)

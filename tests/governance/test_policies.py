@@ -11,14 +11,14 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from agents.models import Agent, Maturity
+from atom.ground import snapshots
 from atom.ground.models import AuditEntry
 from atom.ground.principal import Principal
-from governance import snapshots
+from atom.ground.snapshots import CHECK_EVERY_S, Snapshots
 from governance.judging import judge_action
 from governance.models import Decision, Policy, PolicyInForce, PolicyVersion
 from governance.policies import services
 from governance.policies.active import POLICIES, _load
-from governance.snapshots import CHECK_EVERY_S, Snapshots
 from tests.governance.conftest import action_of
 
 API = Callable[[Principal | None], APIClient]

@@ -21,7 +21,7 @@ django.setup()
 from django.conf import settings  # noqa: E402  # after setup
 from django.db import connection  # noqa: E402
 
-from governance import snapshots  # noqa: E402
+from atom.ground import snapshots  # noqa: E402
 from governance.known_agents import known_agent  # noqa: E402
 from governance.policies.active import POLICIES  # noqa: E402
 

@@ -29,7 +29,7 @@ from llm.thinking import split
 log = structlog.get_logger(__name__)
 
 
-@door("POST", scope=Scope.CHAT, refuse=refuse)
+@door("POST", scope=Scope.CHAT, refuse=refuse, is_hot=True)
 @once(refuse=refuse)
 async def messages(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     data = validated(CreateMessage(data=parse_object(request.body)))

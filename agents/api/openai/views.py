@@ -53,7 +53,7 @@ def tool_call_json(call: ToolCall) -> dict[str, Any]:
     }
 
 
-@door("POST", scope="chat")
+@door("POST", scope="chat", is_hot=True)
 @once()
 async def chat_completions(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     body = parse_object(request.body)

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.serializers import BaseSerializer
 
+from atom.ground import journal
 from atom.ground.api.authentication import presented_token, principal_of_token
 from atom.ground.api.errors import MethodNotAllowed, as_atom_error, error_response
 from atom.ground.errors import AtomError
@@ -26,10 +27,13 @@ def door(
     *,
     scope: str | tuple[str, ...],
     refuse: Callable[[AtomError], HttpResponse] = error_response,
+    is_hot: bool = False,
 ) -> Callable[[Callable[Concatenate[HttpRequest, Principal, P], Awaitable[HttpResponseBase]]], View[P]]:
     """Wrap an async view: it gets the principal, and whatever it raises becomes an answer.
 
     Of several scopes any one will do. `refuse` writes an error in the shape of its surface.
+
+    `is_hot`: it does not miss what the journal holds, so it need not wait for it.
 
     These views run without Django's middleware, so they take tokens only, never a cookie.
     """
@@ -45,6 +49,8 @@ def door(
                     raise MethodNotAllowed("This method is not allowed here.")
                 if principal.scopes.isdisjoint(scopes):
                     principal.require(scopes[0])
+                if not is_hot:
+                    await journal.settled()
                 return await view(request, principal, *args, **kwargs)
             except Exception as exc:
                 error = as_atom_error(exc)

@@ -1,4 +1,4 @@
-"""Snapshots: what every verdict needs, held in the process and thrown away when it changes.
+"""Snapshots: what every call or verdict needs, held in the process and thrown away when it changes.
 
 A change announces itself in the store before it commits: it counts the version of (kind, workspace) up and leaves a
 mark for a while. Every process compares the version twice a second. While the mark stands, whatever is loaded counts

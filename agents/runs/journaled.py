@@ -1,0 +1,192 @@
+"""Runs that need no row while they go on: how they began and ended is noted in the journal, and written in batches.
+
+That is every call on `/v1` which only asks a model. As soon as such a run needs the database (a tool is judged,
+somebody pauses or corrects it) its entries are written first, and from then on it is a run like any other.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from agents.models import Agent, Attempt, Message, Run, RunStatus
+from agents.parts import from_json, to_json
+from agents.runs import records
+from agents.runs.attempts import Tried, attempt_row, decode, encode
+from agents.runs.live import look_key
+from agents.runs.records import Outcome
+from agents.signals import runs_ended
+from atom.ground import journal
+from atom.ground.models import AccessToken
+from atom.ground.store import store
+from llm.messages import Part
+
+KIND = "run"
+
+# An end is noted unless somebody wants something of the run that stands in the database. KEYS: the mark of such a wish,
+# the journal. ARGV: the entry's kind and data. Gives 1 when it is noted.
+_END = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+redis.call('XADD', KEYS[2], '*', 'k', ARGV[1], 'd', ARGV[2])
+return 1
+"""
+
+
+def opened(run: Run, parts: Sequence[Part]) -> journal.Entry:
+    """How the run, which has no row yet, began."""
+    fields = ("workspace_id", "agent_id", "user_id", "token_id", "door", "model_requested", "allowed_models")
+    row: dict[str, Any] = {name: getattr(run, name) for name in fields}
+    row |= {"id": run.id, "created_at": run.created_at}
+    return journal.Entry(KIND, {"opened": row, "message": uuid4(), "parts": [to_json(part) for part in parts]})
+
+
+async def end(run_id: UUID, outcome: Outcome, answer: Sequence[Part], message_id: UUID) -> bool:
+    """Note how the run ended. False, and nothing noted, when its row has to be looked at first."""
+    data = {
+        "ended": run_id,
+        "outcome": {
+            "status": outcome.status,
+            "provider": outcome.provider,
+            "model": outcome.model,
+            "time_to_first_token_s": outcome.time_to_first_token_s,
+            "error_code": outcome.error_code,
+            "error_message": outcome.error_message,
+            "events": outcome.events,
+        },
+        "tried": encode(outcome.tried).decode(),
+        "answer": [to_json(part) for part in answer],
+        "message": message_id,
+        "at": timezone.now(),
+    }
+    script = store().register_script(_END)
+    raw = orjson.dumps(data, default=str)
+    return bool(await script(keys=[look_key(run_id), journal.STREAM], args=[KIND, raw]))
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------
+@journal.writes(KIND, place=0)
+def write(entries: Sequence[journal.Written]) -> None:
+    """Runs that began and ended since the last batch as they are now; of the others what is new."""
+    begun = {entry["opened"]["id"]: entry for entry in entries if "opened" in entry}
+    ended = {entry["ended"]: entry for entry in entries if "ended" in entry}
+    known = _known(begun.values())
+    rows: list[Run] = []
+    messages: list[Message] = []
+    attempts: list[Attempt] = []
+    for run_id, entry in begun.items():
+        run = _run(entry["opened"], known)
+        if run is None:
+            continue
+        rows.append(run)
+        messages.append(_message(run, entry["message"], Message.Role.USER, entry["parts"], run.created_at))
+        if run_id in ended:
+            end_entry = ended[run_id]
+            attempts += _end_at_once(run, end_entry)
+            messages += _answer(run, end_entry)
+    Run.objects.bulk_create(rows)
+    Message.objects.bulk_create(messages)
+    Attempt.objects.bulk_create(attempts)
+    at_once = [run for run in rows if run.status != RunStatus.RUNNING]
+    for run in at_once:
+        records.keep_events(run.pk, _events(ended[str(run.pk)]))
+    if at_once:
+        run_ids = [run.pk for run in at_once]
+        transaction.on_commit(lambda: runs_ended.send(sender=Run, run_ids=run_ids))
+    for run_id, entry in ended.items():
+        if run_id not in begun:
+            _end_later(UUID(run_id), entry)
+
+
+def _known(begun: Any) -> dict[str, set[UUID]]:
+    """Whom the rows may still point to: agents, people and tokens may be gone by now."""
+    wanted: dict[str, set[str]] = {"agent_id": set(), "user_id": set(), "token_id": set()}
+    for entry in begun:
+        for name, ids in wanted.items():
+            if entry["opened"][name]:
+                ids.add(entry["opened"][name])
+    found: dict[str, QuerySet[Any]] = {
+        "agent_id": Agent.objects.all(),
+        "user_id": get_user_model().objects.all(),
+        "token_id": AccessToken.objects.all(),
+    }
+    return {name: set(rows.filter(pk__in=wanted[name]).values_list("pk", flat=True)) for name, rows in found.items()}
+
+
+def _run(row: dict[str, Any], known: dict[str, set[UUID]]) -> Run | None:
+    """The run as it began; None when its agent is gone, and its runs with it."""
+    if UUID(row["agent_id"]) not in known["agent_id"]:
+        return None
+    for name in ("user_id", "token_id"):
+        found = UUID(row[name]) if row[name] else None
+        row[name] = found if found in known[name] else None
+    ids = {name: UUID(row[name]) for name in ("id", "workspace_id", "agent_id")}
+    created_at = datetime.fromisoformat(row["created_at"])
+    return Run(**{**row, **ids, "created_at": created_at, "status": RunStatus.RUNNING})
+
+
+def _end_at_once(run: Run, entry: journal.Written) -> list[Attempt]:
+    """Write into the row, not saved yet, how the run ended; gives the ledger's rows."""
+    outcome = entry["outcome"]
+    for name in ("status", "provider", "model", "time_to_first_token_s", "error_code", "error_message"):
+        setattr(run, name, outcome[name])
+    run.ended_at = datetime.fromisoformat(entry["at"])
+    rows = [attempt_row(run, place, one) for place, one in _tried(entry)]
+    run.attempts = sum(row.was_called for row in rows)
+    for name in ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"):
+        setattr(run, name, sum(getattr(row, name) for row in rows))
+    priced = [row.cost_usd for row in rows if row.cost_usd is not None]
+    run.cost_usd = sum(priced, Decimal(0)) if len(priced) == len(rows) else None
+    return rows
+
+
+def _answer(run: Run, entry: journal.Written) -> list[Message]:
+    is_complete = run.status == RunStatus.SUCCEEDED
+    if not entry["answer"] and not is_complete:
+        return []
+    assert run.ended_at is not None
+    return [
+        _message(run, entry["message"], Message.Role.ASSISTANT, entry["answer"], run.ended_at, is_complete=is_complete)
+    ]
+
+
+def _message(
+    run: Run, message_id: str, role: str, parts: list[dict[str, Any]], at: datetime, *, is_complete: bool = True
+) -> Message:
+    return Message(
+        id=UUID(message_id),
+        workspace_id=run.workspace_id,
+        run=run,
+        role=role,
+        parts=parts,
+        is_complete=is_complete,
+        created_at=at,
+    )
+
+
+def _end_later(run_id: UUID, entry: journal.Written) -> None:
+    """The end of a run whose beginning was written before."""
+    if not Run.objects.filter(pk=run_id).exists():
+        return
+    records.end_run(
+        run_id=run_id,
+        outcome=Outcome(**{**entry["outcome"], "events": _events(entry), "tried": _tried(entry)}),
+        answer=[from_json(part) for part in entry["answer"]],
+        is_own=True,
+        at=datetime.fromisoformat(entry["at"]),
+        message_id=UUID(entry["message"]),
+    )
+
+
+def _events(entry: journal.Written) -> records.Events:
+    return [(seq, kind, data) for seq, kind, data in entry["outcome"]["events"]]
+
+
+def _tried(entry: journal.Written) -> Tried:
+    return decode(entry["tried"].encode())
