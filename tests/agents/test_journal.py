@@ -30,8 +30,9 @@ USER: Any = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
-def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30)
+def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30) as made:
+        yield made
 
 
 @pytest.fixture
