@@ -298,9 +298,37 @@ class Governance(RuleBasedStateMachine):
     def act(self, place: int, action: str, number: int, by_atom: bool, by: str) -> None:
         self.do(place, action, number, by_atom, by)
 
-    @rule(place=places, action=wanted, number=numbers, by_atom=st.booleans(), by=deciders)
-    def act_again(self, place: int, action: str, number: int, by_atom: bool, by: str) -> None:
+    @rule(
+        place=places,
+        action=wanted,
+        number=numbers,
+        by_atom=st.booleans(),
+        by=deciders,
+        level=st.none() | st.sampled_from(Maturity.values),
+        voters=st.lists(deciders, max_size=2),
+        wants_two=st.booleans(),
+    )
+    def act_and_decide(
+        self,
+        place: int,
+        action: str,
+        number: int,
+        by_atom: bool,
+        by: str,
+        level: str | None,
+        voters: list[str],
+        wants_two: bool,
+    ) -> None:
+        """An action whose question people answer soon, perhaps after the agent's level has moved."""
+        before = len(self.asked)
+        if wants_two:
+            self.govern(2)
         self.do(place, action, number, by_atom, by)
+        if level is not None:
+            self.promote_or_demote(place, level)
+        for asked in self.asked[before:]:
+            for voter in voters:
+                self.vote_on(asked, voter, stale=0)
 
     def do(self, place: int, action: str, number: int, by_atom: bool, by: str) -> None:
         agent = self.agents[place % len(self.agents)]
@@ -336,7 +364,9 @@ class Governance(RuleBasedStateMachine):
         self.vote(place, by, stale=0)
 
     def vote(self, place: int, by: str, stale: int) -> None:
-        asked = self.one(place, "pending")
+        self.vote_on(self.one(place, "pending"), by, stale)
+
+    def vote_on(self, asked: Asked, by: str, stale: int) -> None:
         row, revision = Approval.objects.get(pk=asked.id), asked.revision + stale
         may = self.may_approve(asked, by, revision)
         quorum = max(asked.quorum, self.says(asked.agent, asked.action, asked.number).quorum)
