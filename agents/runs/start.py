@@ -1,6 +1,6 @@
 """Beginning, going on with, and stopping runs: what doors and upper rooms call."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -9,13 +9,14 @@ from uuid import UUID
 
 import structlog
 
-from agents import bindings, gate, queries
+from agents import bindings, gate
 from agents.fields import exact
 from agents.models import Agent, AgentStatus, QueuedTurn, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
 from agents.runs import journaled, records
 from agents.runs.attempts import Served, decode
 from agents.runs.events import Recorded, RunEnded
+from agents.runs.history import history_of
 from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
 from agents.runs.runner import Runner
 from agents.runs.streams import RunLog, last_seq, used_of
@@ -30,7 +31,7 @@ from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.events import Usage
 from llm.messages import Message as ModelMessage
-from llm.messages import Part, Request, Text, Tool, ToolCall, ToolResult
+from llm.messages import Part, Request, Text, Tool
 from llm.thinking import split
 from llm.wires import Wire
 
@@ -379,31 +380,3 @@ def _served(run: Run) -> Served:
     used = Usage(run.input_tokens, run.output_tokens, run.cached_tokens, run.reasoning_tokens)
     cost = run.cost_usd if run.attempts else Decimal(0)
     return Served(run.provider, run.model, run.attempts, used, cost, run.time_to_first_token_s)
-
-
-def history_of(session: Session) -> list[ModelMessage]:
-    """The session's messages as a model takes them: every tool call followed by a result."""
-    return all_answered(message_from(row.role, row.parts) for row in queries.messages_of(session))
-
-
-def all_answered(messages: Iterable[ModelMessage]) -> list[ModelMessage]:
-    """The conversation with a result for every tool call, as models demand it."""
-    found: list[ModelMessage] = []
-    open_calls: dict[str, None] = {}
-    for message in messages:
-        if message.role != "tool":
-            found.extend(_not_run(open_calls))
-        for part in message.parts:
-            if isinstance(part, ToolCall):
-                open_calls[part.id] = None
-            elif isinstance(part, ToolResult):
-                open_calls.pop(part.call_id, None)
-        found.append(message)
-    return [*found, *_not_run(open_calls)]
-
-
-def _not_run(open_calls: dict[str, None]) -> list[ModelMessage]:
-    """Results for calls that never got one, because their run was stopped."""
-    made = [ModelMessage("tool", (ToolResult(call_id, "This call was not run."),)) for call_id in open_calls]
-    open_calls.clear()
-    return made

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from rest_framework import serializers
 
-from agents.runs.start import all_answered
+from agents.runs.history import all_answered
 from atom.ground.errors import BadRequest
 from llm.messages import Image, Message, Part, Request, Role, Text, Thinking, Tool, ToolCall, ToolResult
 from llm.thinking import split
