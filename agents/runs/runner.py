@@ -362,7 +362,7 @@ class Runner:
         )
         try:
             await self.log.emit(ended)
-            await self.log.close()
+            await self.log.flush()
         finally:
             if is_written:
                 await in_db(records.announce_ends, [self.run_id])

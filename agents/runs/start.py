@@ -19,7 +19,7 @@ from agents.runs.events import Recorded, RunEnded
 from agents.runs.history import history_of
 from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
 from agents.runs.runner import Runner
-from agents.runs.streams import RunLog, last_seq, used_of
+from agents.runs.streams import GATHER_S, RunLog, last_seq, used_of
 from agents.runs.turn import Turn, hold_of, with_results
 from agents.tools.declared import tools_of
 from agents.tools.own import OwnTool
@@ -104,7 +104,7 @@ async def start_run(
         run, agent, own, _as_agent(agent, own, request), hold_s=principal.approval_hold_s, is_background=is_background
     )
     turn = replace(turn, held=held, wire=wire, is_journaled=may_wait)
-    return await _launch(turn, RunLog(run.id), entries)
+    return await _launch(turn, RunLog(run.id, gather_s=GATHER_S if may_wait else 0.0), entries)
 
 
 @dataclass(slots=True)
@@ -261,7 +261,7 @@ async def close_run(run_id: UUID, outcome: records.Outcome, answer: Sequence[Par
         model=run.model,
     )
     await run_log.emit(ended)
-    await run_log.close()
+    await run_log.flush()
     return True
 
 

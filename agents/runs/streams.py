@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 # Batches a slow follower may leave waiting before it is sent back to the store for them.
 QUEUE_BATCHES = 1024
 READ_BLOCK_MS = 5_000
+# Events of a run whose listener reads along in this process gather for as long.
+GATHER_S = 0.02
 # Events that may wait for the store before the run itself waits.
 UNWRITTEN_EVENTS = 2_000
 # A store that dies may forget what it was told in its last second; so long it can be told again.
@@ -45,15 +47,19 @@ def heard_key(run_id: UUID | str) -> str:
     return f"atom:run:{run_id}:heard"
 
 
-# An entry goes in when the one before it is there. KEYS: the stream; ARGV: the `seq` before, its own, its events, and
-# what the run has used, if that is news. Gives the newest `seq` that is there now.
+# An entry goes in when the one before it is there. KEYS: the stream; ARGV: the `seq` before, its own, its events, what
+# the run has used, if that is news, and with the last events how long the stream is kept. Gives the newest `seq` that
+# is there now.
 _APPEND = """
 local top = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local newest = top[1] and tonumber(string.match(top[1][1], '^%d+')) or 0
-if newest < tonumber(ARGV[1]) or newest >= tonumber(ARGV[2]) then return newest end
-local used = ARGV[4] == '' and {} or {'u', ARGV[4]}
-redis.call('XADD', KEYS[1], ARGV[2] .. '-0', 'e', ARGV[3], unpack(used))
-return tonumber(ARGV[2])
+if newest >= tonumber(ARGV[1]) and newest < tonumber(ARGV[2]) then
+    local used = ARGV[4] == '' and {} or {'u', ARGV[4]}
+    redis.call('XADD', KEYS[1], ARGV[2] .. '-0', 'e', ARGV[3], unpack(used))
+    newest = tonumber(ARGV[2])
+end
+if ARGV[5] ~= '' then redis.call('EXPIRE', KEYS[1], ARGV[5]) end
+return newest
 """
 
 
@@ -71,12 +77,17 @@ class Batch:
 class RunLog:
     """The writing end of one run's stream. The first event goes at once; while it is on its way, others gather.
 
-    A store that goes away for a while loses none: they wait for it, and what it forgot it is told again.
+    With `gather_s` events gather for so many seconds, for runs whose listener reads along here. A store that goes away
+    for a while loses none: they wait for it, and what it forgot it is told again.
     """
 
-    def __init__(self, run_id: UUID, *, seq: int = 0) -> None:
+    def __init__(self, run_id: UUID, *, seq: int = 0, gather_s: float = 0.0) -> None:
         self.run_id = str(run_id)
         self.seq = seq
+        self._gather_s = gather_s
+        # Somebody waits until all is written.
+        self._hurried = asyncio.Event()
+        self._is_over = False
         # News of what the run has used, written beside its events; None when there is none.
         self.used: Callable[[], bytes | None] = lambda: None
         self._waiting: list[bytes] = []
@@ -100,6 +111,7 @@ class RunLog:
     async def emit(self, event: RunEvent) -> int:
         """Give the event its `seq` and hand it to the store; waits only when the store is far behind."""
         self.seq += 1
+        self._is_over = isinstance(event, RunEnded)
         raw = encode(self.seq, self.run_id, event)
         self._waiting.append(raw)
         for listener in self.listeners:
@@ -113,6 +125,7 @@ class RunLog:
 
     async def _write(self) -> None:
         while self._waiting:
+            await self._gather()
             lines, self._waiting = self._waiting, []
             batch = Batch(self.seq - len(lines), self.seq, lines, self.used())
             try:
@@ -124,6 +137,14 @@ class RunLog:
             while self._recent[0].at < batch.at - REMEMBER_S:
                 self._recent.popleft()
         self._written.set()
+
+    async def _gather(self) -> None:
+        if self._gather_s and not self._hurried.is_set():
+            try:
+                async with asyncio.timeout(self._gather_s):
+                    await self._hurried.wait()
+            except TimeoutError:
+                return
 
     async def _append(self, batch: Batch) -> None:
         give_up_at = time.monotonic() + STORE_BACK_WITHIN_S
@@ -149,22 +170,22 @@ class RunLog:
     async def _add(self, batch: Batch, after: int) -> int:
         """The newest `seq` in the store then: `batch`'s own, unless the store has forgotten what was before."""
         append = store().register_script(_APPEND)
-        entry = [b"\n".join(batch.lines), batch.used or b""]
+        is_last = self._is_over and batch.seq == self.seq
+        # From the end on, the stream is kept for the window in which a client may come back.
+        keep_s = max(1, int(settings.ATOM_STREAM_WINDOW)) if is_last else b""
+        entry = [b"\n".join(batch.lines), batch.used or b"", keep_s]
         found: int = await append(keys=[events_key(self.run_id)], args=[after, batch.seq, *entry])
         return found
 
     async def flush(self) -> None:
         """Wait until every event stands in the store; what the store said of the writing is raised."""
+        self._hurried.set()
         while not self._written.is_set():
             if self._writer is None or self._writer.done():
                 self._writer = asyncio.create_task(self._write())
             # Who waits may be cancelled; what stands in the line is written all the same.
             await asyncio.shield(self._writer)
-
-    async def close(self) -> None:
-        """After the last event: keep the stream for the window in which a client may come back."""
-        await self.flush()
-        await store().expire(events_key(self.run_id), max(1, int(settings.ATOM_STREAM_WINDOW)))
+        self._hurried.clear()
 
 
 def _events(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> list[Recorded]:

@@ -1,5 +1,6 @@
 """What stands around Django: body limits, request ids, the quick way to the hot doors, origins of websockets."""
 
+import gc
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -220,6 +221,9 @@ class Lifespan:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                # What is loaded by now stays: the collector need not look through it ever again.
+                gc.collect()
+                gc.freeze()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await do_last_things()

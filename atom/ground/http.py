@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TypeAlias
 
@@ -71,11 +72,16 @@ def is_public(address: Address) -> bool:
 
 
 def guard(url: str, allowed_hosts: Collection[str]) -> httpx.URL:
-    """The parsed URL, or ForbiddenAddress with the reason.
+    """The parsed URL, or ForbiddenAddress with the reason. What was judged before is remembered.
 
     `allowed_hosts` lists what is private and may be called nevertheless: a host or address, or `host:port`. An entry
     allows exactly itself. Names are not resolved here; `build_client` does that when it connects.
     """
+    return _guarded(url, frozenset(allowed_hosts))
+
+
+@lru_cache(maxsize=1024)
+def _guarded(url: str, allowed_hosts: frozenset[str]) -> httpx.URL:
     parsed, host, port = _taken_apart(url)
     if _is_allowed(host, port, allowed_hosts):
         return parsed

@@ -106,7 +106,7 @@ async def test_many_events_come_once_and_in_order_also_to_a_late_and_a_slow_list
         if number % 10 == 0:
             await asyncio.sleep(0)
     await log.emit(RunEnded(status="succeeded"))
-    await log.close()
+    await log.flush()
     for seqs in await asyncio.gather(*listeners):
         assert seqs == list(range(1, total + 2))
     assert await last_seq(run_id) == total + 1

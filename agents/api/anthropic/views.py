@@ -15,7 +15,7 @@ from agents.api.anthropic.writing import PING, Writer, frame
 from agents.api.keyed import note_outcome, run_for
 from agents.api.sse import sse_response
 from agents.runs.events import RunEnded
-from atom.ground.api.doors import door, validated
+from atom.ground.api.doors import door, read_by, validated
 from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 @door("POST", scope=Scope.CHAT, refuse=refuse, is_hot=True)
 @once(refuse=refuse)
 async def messages(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
-    data = validated(CreateMessage(data=parse_object(request.body)))
+    data = read_by(CreateMessage, parse_object(request.body))
     runner = await run_for(request, principal, request_of(data), door="anthropic", claim=claim)
     answer = Answer(Opened(runner), data)
     try:

@@ -21,7 +21,7 @@ from agents.api.keyed import note_outcome, run_for
 from agents.api.openai.serializers import ChatCompletion, request_of
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall, WireDelta, pending_text
-from atom.ground.api.doors import door, validated
+from atom.ground.api.doors import door, read_by
 from atom.ground.api.errors import error_response
 from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
@@ -57,7 +57,7 @@ def tool_call_json(call: ToolCall) -> dict[str, Any]:
 @once()
 async def chat_completions(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     body = parse_object(request.body)
-    data = validated(ChatCompletion(data=body))
+    data = read_by(ChatCompletion, body)
     asked = request_of(data, body)
     runner = await run_for(request, principal, asked, door="openai", claim=claim)
     answer = Completion(Opened(runner), data)
