@@ -142,6 +142,10 @@ class Run(models.Model):
     # None: the model has no known price, which is not the same as free.
     cost_usd = models.DecimalField(max_digits=26, decimal_places=15, null=True, blank=True)
     time_to_first_token_s = models.FloatField(null=True, blank=True)
+    # The beginning of the SHA-256 of the agent's system prompt as it was sent; empty where there was none.
+    prompt_version = models.CharField(max_length=12, blank=True)
+    # Which variant of the agent answered, as the configured `AGENT_VARIANTS` knows it.
+    variant = models.UUIDField(null=True, blank=True)
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.TextField(blank=True)
     # The model request of a run that waits for an approval, so that any process can go on with it.

@@ -48,6 +48,7 @@ PAGES: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("governance.budget", "Budgets", "savings"),
             ("governance.policy", "Policies", "policy"),
             ("feedback.feedback", "Feedback", "thumbs_up_down"),
+            ("feedback.feedbacktojudge", "To judge", "rule"),
             ("ground.auditentry", "Audit trail", "history"),
         ),
     ),

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import environ
-from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
@@ -249,7 +248,7 @@ CELERY_BEAT_SCHEDULE = {
     "write-checkpoints": {"task": "atom.ground.tasks.write_checkpoints", "schedule": crontab(minute=17)},
     "rebuild-budgets": {"task": "governance.tasks.rebuild_budgets", "schedule": 300.0},
     "forget-idempotency-keys": {"task": "atom.ground.tasks.forget_idempotency_keys", "schedule": 3600.0},
-    "aggregate-feedback": {"task": "feedback.tasks.aggregate_feedback", "schedule": crontab(minute="*/5")},
+    "aggregate-feedback": {"task": "feedback.tasks.aggregate_feedback", "schedule": 30.0},
 }
 
 # --- E-mail ------------------------------------------------------------------------------------------
@@ -273,6 +272,8 @@ AGENT_FALLBACK_ORDER = names("AGENT_FALLBACK_ORDER")
 AGENT_GATE = "governance.gate.PolicyGate"
 # What stands on an agent's page in the admin: each takes the agent and the principal, and gives HTML.
 AGENT_PANELS = ["governance.maturity.pages.agent_panel"]
+AGENT_VARIANTS = ""
+ATOM_FEEDBACK_PER_MINUTE = whole("ATOM_FEEDBACK_PER_MINUTE", 1200)
 # What calls on /v1 leave in the database is written a moment later, in batches.
 ATOM_JOURNAL = boolean("ATOM_JOURNAL", default=True)
 ATOM_ABANDON_AFTER = seconds("ATOM_ABANDON_AFTER", 60)

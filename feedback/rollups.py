@@ -1,90 +1,156 @@
-"""Hourly sums of feedback. An hour is always summed whole from its rows, so order and repetition do not matter."""
+"""Sums of feedback by hour and day. An hour is always summed whole from its rows, so order and repetition do not
+matter; a day is summed whole from its hours."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 
 from agents.models import Agent
-from feedback.models import DirtyHour, Feedback, FeedbackHour, Thumb
+from feedback.models import DirtyHour, Feedback, FeedbackDay, FeedbackHour, FeedbackStatus, Part, Thumb
+from feedback.models.sums import DIMENSIONS
 
 _RATED_ONLY = Q(thumb="")
 POSITIVE = Q(thumb=Thumb.UP) | _RATED_ONLY & Q(rating__gte=4)
 NEGATIVE = Q(thumb=Thumb.DOWN) | _RATED_ONLY & Q(rating__lte=2)
+RATED = ~Q(thumb="") | Q(rating__isnull=False)
 CORRECTED = ~Q(correction="")
-COUNTED = ("total", "positive", "negative", "neutral", "corrections", *(f"rating_{stars}" for stars in range(1, 6)))
-# Hours summed in one go; the rest waits for the next round of the loop.
+_ACCEPTED = Q(status=FeedbackStatus.ACCEPTED)
+OPINION_ACCEPTED = RATED & (_ACCEPTED | Q(status=FeedbackStatus.SPLIT, kept=Part.OPINION))
+CORRECTION_ACCEPTED = CORRECTED & (_ACCEPTED | Q(status=FeedbackStatus.SPLIT, kept=Part.CORRECTION))
+_COUNTS = {
+    "total": Count("pk"),
+    "positive": Count("pk", filter=POSITIVE),
+    "negative": Count("pk", filter=NEGATIVE),
+    "rated": Count("pk", filter=RATED),
+    "corrections": Count("pk", filter=CORRECTED),
+    "corrections_accepted": Count("pk", filter=CORRECTION_ACCEPTED),
+    "comments": Count("pk", filter=~Q(comment="")),
+    "pending": Count("pk", filter=Q(status=FeedbackStatus.PENDING)),
+    "rejected": Count("pk", filter=Q(status=FeedbackStatus.REJECTED)),
+    **{f"rating_{stars}": Count("pk", filter=Q(rating=stars)) for stars in range(1, 6)},
+    "costed": Count("cost_nano_usd"),
+    "cost_nano_usd": Sum("cost_nano_usd", default=0),
+    "timed": Count("latency_ms"),
+    "latency_ms": Sum("latency_ms", default=0),
+}
+COUNTED = (*_COUNTS, "neutral")
+# Hours looked up in one go; the rest waits for the next round of the loop.
 BATCH = 500
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An hour whose stored sums are not what its rows say."""
+    """An hour (or, with `is_day`, a day) whose stored sums are not what its rows say."""
 
     agent_id: UUID
-    hour: datetime
+    start: datetime
+    is_day: bool = False
 
 
 def hour_of(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
 
 
-def counted(rows: QuerySet[Feedback]) -> dict[str, int]:
-    """The sums of these rows, by the names of `FeedbackHour`'s columns."""
-    found: dict[str, int] = rows.aggregate(
-        total=Count("pk"),
-        positive=Count("pk", filter=POSITIVE),
-        negative=Count("pk", filter=NEGATIVE),
-        corrections=Count("pk", filter=CORRECTED),
-        **{f"rating_{stars}": Count("pk", filter=Q(rating=stars)) for stars in range(1, 6)},
-    )
-    return {**found, "neutral": found["total"] - found["positive"] - found["negative"]}
+def day_of(hour: datetime) -> date:
+    return hour.astimezone(UTC).date()
 
 
-def sums_of(agent_id: UUID, hour: datetime) -> dict[str, int]:
-    end = hour + timedelta(hours=1)
-    return counted(Feedback.objects.filter(agent_id=agent_id, created_at__gte=hour, created_at__lt=end))
+def _begin_of(day: date) -> datetime:
+    return datetime.combine(day, time.min, UTC)
+
+
+def current() -> QuerySet[Feedback]:
+    """What counts: the current word of everybody who has not withdrawn it."""
+    return Feedback.objects.filter(withdrawn_at=None).order_by()
+
+
+def _sums_of_hour(agent_id: UUID, hour: datetime) -> Iterator[dict[str, Any]]:
+    """One row for each combination of dimensions that occurs."""
+    rows = current().filter(agent_id=agent_id, created_at__gte=hour, created_at__lt=hour + HOUR)
+    for row in rows.values(*DIMENSIONS).annotate(**_COUNTS):
+        yield {**row, "neutral": row["total"] - row["positive"] - row["negative"]}
+
+
+def _sums_of_day(agent_id: UUID, day: date) -> Iterator[dict[str, Any]]:
+    begin = _begin_of(day)
+    hours = FeedbackHour.objects.filter(agent_id=agent_id, hour__gte=begin, hour__lt=begin + timedelta(days=1))
+    # Under names of their own: a sum may not be called like the column that it adds up.
+    sums = {f"sum_{name}": Sum(name) for name in COUNTED}
+    for row in hours.order_by().values(*DIMENSIONS).annotate(**sums):
+        yield {name.removeprefix("sum_"): value for name, value in row.items()}
 
 
 @transaction.atomic
-def sum_hour(agent_id: UUID, hour: datetime) -> None:
-    """Make the hour's sums again from its rows."""
-    # Two at work on one hour: the agent's row lets them in one after the other, so older sums never come last.
-    agent = Agent.objects.select_for_update().filter(pk=agent_id).first()
+def sum_hours(agent_id: UUID, hours: Sequence[datetime]) -> None:
+    """Make the sums of these hours, which are of one day, and of that day again; their marks are taken away."""
+    # Two at work on one agent go one after the other, so older sums never come last.
+    agent = Agent.objects.select_for_update(no_key=True).filter(pk=agent_id).first()
     if agent is None:
         # Gone since, and its feedback with it.
         return
-    FeedbackHour.objects.update_or_create(
-        agent=agent, hour=hour, defaults={"workspace_id": agent.workspace_id, **sums_of(agent_id, hour)}
-    )
+    # The marks first: whatever was marked until here is committed, so the sums below see it. The other way round
+    # a mark could be taken away whose row came too late.
+    DirtyHour.objects.filter(agent_id=agent_id, hour__in=hours).delete()
+    owner = {"agent": agent, "workspace_id": agent.workspace_id}
+    FeedbackHour.objects.filter(agent=agent, hour__in=hours).delete()
+    made = [FeedbackHour(**owner, hour=hour, **row) for hour in hours for row in _sums_of_hour(agent_id, hour)]
+    FeedbackHour.objects.bulk_create(made)
+    day = day_of(hours[0])
+    FeedbackDay.objects.filter(agent=agent, day=day).delete()
+    FeedbackDay.objects.bulk_create([FeedbackDay(**owner, day=day, **row) for row in _sums_of_day(agent_id, day)])
 
 
 def sum_dirty_hours() -> int:
     """Sum every hour that has changed; gives how many. A crash in between leaves the rest marked."""
     done = 0
-    while marks := list(DirtyHour.objects.order_by("pk")[:BATCH]):
-        for agent_id, hour in {(mark.agent_id, mark.hour) for mark in marks}:
-            seen = [mark.pk for mark in marks if (mark.agent_id, mark.hour) == (agent_id, hour)]
-            with transaction.atomic():
-                sum_hour(agent_id, hour)
-                # Only the marks seen before summing: a later one speaks of rows that may not be in it.
-                DirtyHour.objects.filter(pk__in=seen).delete()
-            done += 1
+    marks = DirtyHour.objects.order_by("agent_id", "hour").values_list("agent_id", "hour").distinct()
+    while found := list(marks[:BATCH]):
+        for (agent_id, _), of_day in groupby(found, key=lambda mark: (mark[0], day_of(mark[1]))):
+            hours = [hour for _, hour in of_day]
+            sum_hours(agent_id, hours)
+            done += len(hours)
     return done
 
 
 def recount(*, repair: bool) -> list[Difference]:
-    """Every hour whose sums differ from its rows; with `repair` they are made again."""
-    stored = {(row.agent_id, row.hour): row for row in FeedbackHour.objects.iterator(chunk_size=1000)}
-    said = Feedback.objects.order_by().values_list("agent_id", "created_at")
-    hours = {(agent_id, hour_of(at)) for agent_id, at in said.iterator(chunk_size=5000)}
-    wrong = []
-    for agent_id, hour in sorted({*hours, *stored}):
-        row = stored.get((agent_id, hour))
-        if row is None or any(getattr(row, name) != value for name, value in sums_of(agent_id, hour).items()):
-            wrong.append(Difference(agent_id, hour))
-            if repair:
-                sum_hour(agent_id, hour)
+    """Every hour and day whose sums differ from the rows behind them; with `repair` they are made again."""
+    wrong: list[Difference] = []
+    for agent_id in Agent.objects.order_by("pk").values_list("pk", flat=True):
+        said = Feedback.objects.filter(agent_id=agent_id).order_by()
+        hours = set(said.datetimes("created_at", "hour", tzinfo=UTC))
+        hours |= set(FeedbackHour.objects.filter(agent_id=agent_id).values_list("hour", flat=True))
+        days = {day_of(hour) for hour in hours}
+        days |= set(FeedbackDay.objects.filter(agent_id=agent_id).values_list("day", flat=True))
+        for day in sorted(days):
+            of_day = sorted(hour for hour in hours if day_of(hour) == day)
+            found = _differences(agent_id, day, of_day)
+            wrong.extend(found)
+            if found and repair:
+                sum_hours(agent_id, of_day or [_begin_of(day)])
     return wrong
+
+
+def _differences(agent_id: UUID, day: date, hours: Sequence[datetime]) -> list[Difference]:
+    wrong = [
+        Difference(agent_id, hour)
+        for hour in hours
+        if _differ(FeedbackHour.objects.filter(agent_id=agent_id, hour=hour), _sums_of_hour(agent_id, hour))
+    ]
+    if _differ(FeedbackDay.objects.filter(agent_id=agent_id, day=day), _sums_of_day(agent_id, day)):
+        wrong.append(Difference(agent_id, _begin_of(day), is_day=True))
+    return wrong
+
+
+def _differ(stored: "QuerySet[Any]", expected: Iterator[dict[str, Any]]) -> bool:
+    return _as_set(stored.order_by().values(*DIMENSIONS, *COUNTED)) != _as_set(expected)
+
+
+def _as_set(rows: Any) -> set[tuple[tuple[str, Any], ...]]:
+    return {tuple(sorted(row.items())) for row in rows}

@@ -42,6 +42,7 @@ return 1
 def opened(run: Run, parts: Sequence[Part]) -> journal.Entry:
     """How the run, which has no row yet, began."""
     fields = ("workspace_id", "agent_id", "user_id", "token_id", "door", "model_requested", "allowed_models")
+    fields += ("prompt_version", "variant")
     row: dict[str, Any] = {name: getattr(run, name) for name in fields}
     row |= {"id": run.id, "created_at": run.created_at}
     return journal.Entry(KIND, {"opened": row, "message": uuid4(), "parts": [to_json(part) for part in parts]})

@@ -13,6 +13,7 @@ from agents.models import OPEN_STATUSES, Agent, Correction, Message, QueuedTurn,
 from agents.parts import request_to_json, to_json
 from agents.runs.attempts import Tried, keep_attempts
 from agents.signals import runs_ended
+from agents.variants import prompt_version
 from atom.ground import journal
 from atom.ground.database import one_writer
 from atom.ground.errors import SessionBusy
@@ -64,10 +65,13 @@ def run_of(
     token_id: UUID | None = None,
     allowed_models: Collection[str] | None = None,
     capability: str = "",
+    variant: UUID | None = None,
 ) -> Run:
     """A run that begins now, not saved yet."""
     return Run(
         capability=capability,
+        prompt_version=prompt_version(agent.system_prompt),
+        variant=variant,
         workspace_id=agent.workspace_id,
         agent=agent,
         session=session,
@@ -93,6 +97,7 @@ def open_run(
     allowed_models: Collection[str] | None = None,
     claim: Claim | None = None,
     turning: Turning = PLAIN,
+    variant: UUID | None = None,
 ) -> Run:
     """A running run with the user's message; SessionBusy while the session has another one open.
 
@@ -118,6 +123,7 @@ def open_run(
         model=model,
         session=session,
         allowed_models=allowed_models,
+        variant=variant,
     )
     run.save(force_insert=True)
     if claim is not None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from agents import bindings, gate
+from agents import bindings, gate, variants
 from agents.fields import exact
 from agents.models import Agent, AgentStatus, QueuedTurn, Run, RunStatus, Session
 from agents.parts import message_from, request_from_json
@@ -54,6 +54,7 @@ class _Asked(TypedDict):
     door: str
     model: str
     allowed_models: Collection[str] | None
+    variant: UUID | None
 
 
 async def start_run(
@@ -85,6 +86,10 @@ async def start_run(
     verdict = await _may_chat(principal, agent, may_wait=may_wait)
     named = split(request.model)
     request = replace(request, model=named.model, thinking=named.thinking or request.thinking)
+    variant = await _variant(principal, agent, request, session)
+    agent = variants.varied(agent, variant)
+    if variant is not None and request.temperature is None:
+        request = replace(request, temperature=variant.temperature)
     asked: _Asked = {
         "agent": agent,
         "user_id": principal.user_id,
@@ -92,6 +97,7 @@ async def start_run(
         "door": door,
         "model": request.model,
         "allowed_models": principal.models,
+        "variant": variant.id if variant else None,
     }
     entries: list[journal.Entry] = []
     if may_wait:
@@ -193,6 +199,16 @@ async def start_chat(
         claim=claim,
         turning=turning,
     )
+
+
+async def _variant(
+    principal: Principal, agent: Agent, request: Request, session: Session | None
+) -> variants.Variant | None:
+    """Only who leaves the model to the agent takes part: somebody's explicit choice is obeyed exactly."""
+    if request.model != agents_choice(agent):
+        return None
+    session_id = session.id if session else None
+    return await in_db(variants.choose, agent, session_id=session_id, user_id=principal.user_id)
 
 
 def agents_choice(agent: Agent) -> str:
@@ -371,7 +387,8 @@ def _parked_turn(run_id: UUID) -> tuple[Run, Turn]:
         raise Conflict("This run does not wait for anything.")
     request = with_results(request_from_json(run.parked), records.parked_results(run))
     # People were asked in their own time: nobody needs to be listening now.
-    turn = _turn(run, run.agent, tools_of(run.agent), request, hold_s=_hold_s(run), is_background=True)
+    agent = variants.varied(run.agent, variants.get(run.variant))
+    turn = _turn(run, agent, tools_of(agent), request, hold_s=_hold_s(run), is_background=True)
     return run, replace(turn, before=_served(run), tried_before=run.tried.count(), is_continued=True)
 
 

@@ -19,6 +19,13 @@ def members_of(principal: Principal) -> QuerySet[Membership]:
     return Membership.objects.filter(workspace_id=principal.workspace_id).select_related("user")
 
 
+def get_member(principal: Principal, username: str) -> Membership:
+    found = members_of(principal).filter(user__username=username).first()
+    if found is None:
+        raise NotFound("There is no such member.")
+    return found
+
+
 def tokens_of(principal: Principal) -> QuerySet[AccessToken]:
     """An owner sees the workspace's tokens, anybody else their own."""
     tokens = AccessToken.objects.filter(workspace_id=principal.workspace_id).select_related("user")

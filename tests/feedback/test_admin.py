@@ -9,8 +9,8 @@ from django.urls import reverse
 from agents.models import Message
 from atom.ground.models import AuditEntry, User
 from atom.ground.principal import Principal
-from feedback import services
 from feedback.models import Feedback
+from feedback.services import giving
 
 MakeAnswer = Callable[..., Message]
 LIST = "/admin/feedback/feedback/"
@@ -29,7 +29,7 @@ def url(given: Feedback, verb: str) -> str:
 @pytest.fixture
 def given(carol: Principal, make_answer: MakeAnswer) -> Feedback:
     """Carol's correction, which waits for a review."""
-    return services.give_feedback(
+    return giving.give_feedback(
         principal=carol, message_id=make_answer().id, thumb="down", rating=2, correction="Better: <b>good day</b>"
     )
 
@@ -50,7 +50,7 @@ def test_feedback_on_a_call_without_a_session_has_a_page(
     carol: Principal, alice: Principal, make_answer: MakeAnswer
 ) -> None:
     answer = make_answer()
-    given = services.give_feedback(principal=carol, message_id=answer.id, comment="fine")
+    given = giving.give_feedback(principal=carol, message_id=answer.id, comment="fine")
     Feedback.objects.filter(pk=given.pk).update(session=None)
     assert signed_in(alice).get(f"{LIST}{given.pk}/change/").status_code == 200
 

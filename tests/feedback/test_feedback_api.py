@@ -13,8 +13,8 @@ from atom.ground.errors import Forbidden
 from atom.ground.models import AuditEntry, Membership, Scope
 from atom.ground.principal import Principal
 from atom.ground.tokens import create_token
-from feedback import services
 from feedback.models import DirtyHour, Feedback
+from feedback.services import giving, judging
 from feedback.signals import feedback_given
 from feedback.tasks import aggregate_feedback
 from llm.messages import ToolCall
@@ -188,9 +188,9 @@ def test_only_owner_and_approver_adjudicate_and_the_same_decision_twice_is_a_409
 
 
 def test_the_service_itself_lets_no_member_adjudicate(carol: Principal, make_answer: MakeAnswer) -> None:
-    given = services.give_feedback(principal=carol, message_id=make_answer().id, correction="better")
+    given = giving.give_feedback(principal=carol, message_id=make_answer().id, correction="better")
     with pytest.raises(Forbidden):
-        services.adjudicate(feedback=given, principal=carol, accepted=True)
+        judging.adjudicate(feedback=given, principal=carol, decision="accept")
     given.refresh_from_db()
     assert given.status == "pending"
 
@@ -209,7 +209,7 @@ def test_analytics_aggregation_counts_what_was_said(api: API, carol: Principal, 
     assert carols.get("/api/feedback/analytics/").json()["total"] == 0
     assert aggregate_feedback() == 1
     figures = carols.get("/api/feedback/analytics/?agent=helper").json()
-    assert figures == {
+    expected = {
         "total": 6,
         "positive": 2,
         "negative": 2,
@@ -218,7 +218,8 @@ def test_analytics_aggregation_counts_what_was_said(api: API, carol: Principal, 
         "average_rating": 3.0,
         "ratings": {"1": 1, "2": 0, "3": 1, "4": 0, "5": 1},
     }
-    assert carols.get("/api/feedback/analytics/").json() == figures
+    assert expected.items() <= figures.items()
+    assert expected.items() <= carols.get("/api/feedback/analytics/").json().items()
 
 
 def test_trends_end_today_and_fill_quiet_days(api: API, carol: Principal, make_answer: MakeAnswer) -> None:

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agents.models import Agent, Message
-from feedback.models import DirtyHour, Feedback, FeedbackHour, FeedbackStatus
-from feedback.rollups import COUNTED, hour_of, recount, sum_dirty_hours, sum_hour
+from feedback.models import DirtyHour, Feedback, FeedbackDay, FeedbackHour, FeedbackStatus
+from feedback.rollups import COUNTED, hour_of, recount, sum_dirty_hours, sum_hours
 from feedback.tasks import aggregate_feedback
 
 BEGIN = datetime(2026, 11, 1, 10, 0, tzinfo=UTC)
@@ -51,7 +51,7 @@ def say(answer: Message, minute: int, thumb: str = "up", rating: int | None = No
 def test_sums_equal_rows_in_any_order_of_work(
     make_answer: Callable[..., Message], said: list[tuple[int, str, int | None, str]], pauses: set[int]
 ) -> None:
-    for table in (FeedbackHour, DirtyHour, Feedback):
+    for table in (FeedbackDay, FeedbackHour, DirtyHour, Feedback):
         table.objects.all().delete()
     answer = Message.objects.filter(role="assistant").first() or make_answer()
     for place, (minute, thumb, rating, correction) in enumerate(said):
@@ -62,6 +62,7 @@ def test_sums_equal_rows_in_any_order_of_work(
     aggregate_feedback()
     assert recount(repair=False) == []
     assert sum(FeedbackHour.objects.values_list("total", flat=True)) == len(said)
+    assert sum(FeedbackDay.objects.values_list("total", flat=True)) == len(said)
     words = Counter(given.get_sentiment() for given in Feedback.objects.all())
     for sentiment in ("positive", "negative", "neutral"):
         assert sum(FeedbackHour.objects.values_list(sentiment, flat=True)) == words[sentiment]
@@ -128,7 +129,7 @@ def test_an_hour_of_an_agent_that_is_gone_has_no_sums(make_answer: Callable[...,
     say(make_answer(), 1)
     agent = Agent.objects.get()
     agent.delete()
-    sum_hour(agent_id=uuid4(), hour=BEGIN)
+    sum_hours(agent_id=uuid4(), hours=[BEGIN])
     assert aggregate_feedback() == 0
     assert not FeedbackHour.objects.exists()
 
@@ -170,12 +171,14 @@ def test_recount_finds_and_repairs_wrong_and_missing_sums(make_answer: Callable[
     out = StringIO()
     with pytest.raises(SystemExit):
         call_command("feedback", "recount", "--check", stdout=out)
-    assert "2 hours differed\n" in out.getvalue()
-    assert len(recount(repair=False)) == 2
+    # Both hours, and the day, which is the sum of the hours as they stand.
+    assert "3 hours and days differed\n" in out.getvalue()
+    assert [difference.is_day for difference in recount(repair=False)] == [False, False, True]
     call_command("feedback", "recount", stdout=out)
-    assert "2 hours differed, repaired" in out.getvalue()
+    assert "3 hours and days differed, repaired" in out.getvalue()
     call_command("feedback", "recount", "--check", stdout=out)
-    assert "0 hours differed" in out.getvalue()
+    assert "0 hours and days differed" in out.getvalue()
+    assert FeedbackDay.objects.get().total == 2
 
 
 def test_two_agents_are_summed_apart(make_answer: Callable[..., Message]) -> None:

@@ -219,25 +219,54 @@ function thumbs(messageId) {
   return group;
 }
 
+function press(group, thumb, feedbackId) {
+  group.dataset.feedback = feedbackId;
+  for (const button of group.querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(button.dataset.thumb === thumb));
+  }
+}
+
+function tell(method, path, body) {
+  const headers = { "Content-Type": "application/json", "X-CSRFToken": page.dataset.csrf };
+  return fetch(page.dataset.feedback + path, { method, headers, body: body && JSON.stringify(body) });
+}
+
+// Pressing another thumb changes one's mind, pressing the same one again takes it back.
 async function rate(button) {
   const group = button.closest(".atom-thumbs");
   const buttons = [...group.querySelectorAll("button")];
+  const isTakenBack = button.getAttribute("aria-pressed") === "true";
   buttons.forEach((other) => (other.disabled = true));
   let isKept = false;
   try {
-    const answer = await fetch(page.dataset.feedback, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": page.dataset.csrf },
-      body: JSON.stringify({ message_id: group.dataset.message, thumb: button.dataset.thumb }),
-    });
+    const answer = isTakenBack
+      ? await tell("DELETE", `${group.dataset.feedback}/`)
+      : await tell("POST", "", { message_id: group.dataset.message, thumb: button.dataset.thumb });
     isKept = answer.ok;
+    if (isKept && isTakenBack) press(group, "", "");
+    else if (isKept) press(group, button.dataset.thumb, (await answer.json()).id);
   } catch {
     // No answer at all: said below, like a refusal.
   }
-  if (isKept) buttons.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-  else buttons.forEach((other) => (other.disabled = false));
-  group.title = isKept ? "Thank you" : "This could not be saved. Try again.";
-  if (!isKept) say(group.title, true);
+  buttons.forEach((other) => (other.disabled = false));
+  if (isKept) group.title = isTakenBack ? "" : "Thank you";
+  else say("This could not be saved. Try again.", true);
+}
+
+// The thumbs of an earlier visit stay pressed.
+async function showOwnThumbs() {
+  if (!page.dataset.session) return;
+  let path = `?session=${page.dataset.session}&mine=true&page_size=200`;
+  while (path) {
+    const answer = await fetch(page.dataset.feedback + path);
+    if (!answer.ok) return;
+    const { results, next } = await answer.json();
+    for (const given of results) {
+      const group = thread.querySelector(`.atom-thumbs[data-message="${given.message_id}"]`);
+      if (group && given.thumb) press(group, given.thumb, given.id);
+    }
+    path = next && new URL(next, location.href).search;
+  }
 }
 
 function say(text, isBad = false) {
@@ -423,5 +452,6 @@ if (page.dataset.openRun) {
   setCurrent(answer);
   socket.follow(answer.runId);
 }
+showOwnThumbs();
 log.scrollTop = log.scrollHeight;
 field.focus();

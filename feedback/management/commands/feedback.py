@@ -1,4 +1,4 @@
-"""`manage.py feedback recount [--check]`: compare the hourly sums with the rows behind them, and repair them."""
+"""`manage.py feedback recount [--check]`: compare the sums with the rows behind them, and repair them."""
 
 import sys
 from argparse import ArgumentParser
@@ -10,7 +10,7 @@ from feedback.rollups import recount
 
 
 class Command(BaseCommand):
-    help = "Compare the hourly sums of feedback with the rows behind them."
+    help = "Compare the sums of feedback by hour and day with the rows behind them."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("verb", choices=["recount"])
@@ -19,7 +19,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, check: bool = False, **options: Any) -> None:
         wrong = recount(repair=not check)
         for difference in wrong:
-            self.stdout.write(f"agent {difference.agent_id}, {difference.hour:%Y-%m-%d %H}h: sums differ")
-        self.stdout.write(f"{len(wrong)} hours differed" + (", repaired" if wrong and not check else ""))
+            when = f"{difference.start:%Y-%m-%d}" if difference.is_day else f"{difference.start:%Y-%m-%d %H}h"
+            self.stdout.write(f"agent {difference.agent_id}, {when}: sums differ")
+        self.stdout.write(f"{len(wrong)} hours and days differed" + (", repaired" if wrong and not check else ""))
         if wrong and check:
             sys.exit(1)

@@ -1,0 +1,98 @@
+"""`/api/feedback/analytics/` and `trends/`: figures over a period."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from atom.ground.api.authentication import who
+from atom.ground.models import Scope
+from feedback import queries
+from feedback.api.views import checked
+from feedback.queries import relations
+from feedback.queries.sums import BY, Wanted, last_days
+
+DEFAULT_DAYS = 30
+
+
+class FiguresFilter(serializers.Serializer[Any]):
+    """Everything ever said, the last `days`, or from `since` until `until` (both included)."""
+
+    agent = serializers.CharField(required=False, max_length=60)
+    provider = serializers.CharField(required=False, max_length=40)
+    model = serializers.CharField(required=False, max_length=200)
+    prompt_version = serializers.CharField(required=False, max_length=12)
+    category = serializers.CharField(required=False, max_length=60)
+    since = serializers.DateField(required=False)
+    until = serializers.DateField(required=False)
+    days = serializers.IntegerField(min_value=1, max_value=366, required=False)
+
+
+class CohortsFilter(FiguresFilter):
+    by = serializers.ChoiceField(choices=list(BY), default="category")
+    most_corrected = serializers.BooleanField(default=False)
+
+
+def wanted_of(found: dict[str, Any]) -> Wanted:
+    days = found.pop("days", None)
+    if days and not found.get("since"):
+        found["since"], _ = last_days(days)
+    return Wanted(**found)
+
+
+class Figures(APIView):
+    scope = Scope.FEEDBACK
+
+    def wanted(self, request: Request) -> tuple[Wanted, int]:
+        """What is asked for, and the length of the period for what always has one."""
+        found = checked(FiguresFilter(data=request.query_params))
+        days = found.get("days", DEFAULT_DAYS)
+        return wanted_of(found), days
+
+
+class Analytics(Figures):
+    """The summary with its interval, the trend of the period, and the moment up to which it is complete."""
+
+    def get(self, request: Request) -> Response:
+        wanted, days = self.wanted(request)
+        principal = who(request)
+        summary = asdict(queries.analytics(principal, wanted))
+        trend = asdict(queries.trend(principal, wanted, days=days))
+        return Response({**summary, "trend": trend, "as_of": queries.as_of(principal)})
+
+
+class Trends(Figures):
+    def get(self, request: Request) -> Response:
+        wanted, days = self.wanted(request)
+        return Response(list(queries.trends(who(request), wanted, days=days)))
+
+
+class Cohorts(Figures):
+    """`?by=agent|provider|model|prompt_version|category`; with `most_corrected` the most corrected first."""
+
+    def get(self, request: Request) -> Response:
+        found = checked(CohortsFilter(data=request.query_params))
+        by, most_corrected = found.pop("by"), found.pop("most_corrected")
+        rows = queries.cohorts(who(request), wanted_of(found), by, most_corrected=most_corrected)
+        results = [{by: row.name, **asdict(row.summary)} for row in rows]
+        return Response({"results": results, "next": None, "previous": None})
+
+
+class Compare(Figures):
+    """The last `days` beside as many before them."""
+
+    def get(self, request: Request) -> Response:
+        wanted, days = self.wanted(request)
+        return Response(asdict(queries.compare(who(request), wanted, days=days)))
+
+
+class Correlation(Figures):
+    """How opinion goes with cost and with latency: Pearson's r and how many feedbacks it rests on."""
+
+    def get(self, request: Request) -> Response:
+        wanted, _ = self.wanted(request)
+        found = relations.relations(who(request), queries.Filter(**asdict(wanted)))
+        return Response({name: asdict(relation) for name, relation in found.items()})

@@ -1,0 +1,1 @@
+"""Experiments: choosing a variant for each conversation, and what comes of it."""

@@ -1,0 +1,37 @@
+"""Reads of feedback and its sums, always for somebody."""
+
+from feedback.queries.evidence import PromotionEvidence, evidence_of, promotion_evidence
+from feedback.queries.rows import (
+    Filter,
+    feedback_of,
+    get_feedback,
+    get_link,
+    get_reviewer,
+    links_of,
+    queue_of,
+    reviewers_of,
+)
+from feedback.queries.sums import Period, Summary, Wanted, analytics, as_of, cohorts, compare, trend, trends
+
+__all__ = [
+    "Filter",
+    "Period",
+    "PromotionEvidence",
+    "Summary",
+    "Wanted",
+    "analytics",
+    "as_of",
+    "cohorts",
+    "compare",
+    "evidence_of",
+    "feedback_of",
+    "get_feedback",
+    "get_link",
+    "get_reviewer",
+    "links_of",
+    "promotion_evidence",
+    "queue_of",
+    "reviewers_of",
+    "trend",
+    "trends",
+]

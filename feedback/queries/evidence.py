@@ -1,0 +1,88 @@
+"""What feedback proves about an agent: the facts that promotion and confidence lean on. Accepted feedback only."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models import Avg, Count, Q
+from django.utils import timezone
+
+from agents.models import Agent
+from feedback.changes import Evidence, evidence_in
+from feedback.models import Feedback
+from feedback.rollups import CORRECTION_ACCEPTED, NEGATIVE, OPINION_ACCEPTED, POSITIVE, current
+from feedback.statistics import Interval, wilson
+
+DAYS = 30
+LEAST_FEEDBACKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a level asks for (GOVERNANCE.md, "Feedback aggregates")."""
+
+    positive_ratio: float
+    rating: float
+    corrections: int
+
+
+BAR = Bar(positive_ratio=0.75, rating=3.8, corrections=5)
+AUTONOMOUS_BAR = Bar(positive_ratio=0.90, rating=4.5, corrections=2)
+
+
+@dataclass(frozen=True, slots=True)
+class PromotionEvidence:
+    """Accepted feedback of 30 days about one agent. `average_rating` is None where nobody rated by stars."""
+
+    total: int
+    positive: int
+    negative: int
+    corrections: int
+    positive_ratio: float | None
+    interval: Interval | None
+    average_rating: float | None
+
+    def problems(self, to: str) -> list[str]:
+        """Why this is not enough for the level `to`, in sentences; empty when it is."""
+        bar = AUTONOMOUS_BAR if to == "autonomous" else BAR
+        found = []
+        if self.total < LEAST_FEEDBACKS:
+            found.append(f"{LEAST_FEEDBACKS - self.total} more accepted feedbacks are needed in {DAYS} days.")
+        if self.positive_ratio is not None and self.positive_ratio < bar.positive_ratio:
+            found.append(
+                f"{self.positive_ratio:.0%} of the feedback is positive; {bar.positive_ratio:.0%} is asked for."
+            )
+        if self.average_rating is not None and self.average_rating < bar.rating:
+            found.append(f"The average rating is {self.average_rating:.1f}; {bar.rating} is asked for.")
+        if self.corrections > bar.corrections:
+            found.append(f"{self.corrections} corrections were accepted; at most {bar.corrections} are allowed.")
+        return found
+
+
+def promotion_evidence(agent: Agent) -> PromotionEvidence:
+    """What people said about this agent in the last 30 days, as far as it was accepted. For the room above."""
+    since = timezone.now() - timedelta(days=DAYS)
+    found = (
+        current()
+        .filter(agent=agent, created_at__gte=since)
+        .aggregate(
+            total=Count("pk", filter=OPINION_ACCEPTED | CORRECTION_ACCEPTED),
+            rated=Count("pk", filter=OPINION_ACCEPTED),
+            positive=Count("pk", filter=OPINION_ACCEPTED & POSITIVE),
+            negative=Count("pk", filter=OPINION_ACCEPTED & NEGATIVE),
+            corrections=Count("pk", filter=CORRECTION_ACCEPTED),
+            average_rating=Avg("rating", filter=OPINION_ACCEPTED & Q(rating__isnull=False)),
+        )
+    )
+    rated = found.pop("rated")
+    return PromotionEvidence(
+        **found,
+        positive_ratio=found["positive"] / rated if rated else None,
+        interval=wilson(found["positive"], rated),
+    )
+
+
+def evidence_of(feedback_id: UUID) -> Evidence | None:
+    """What this feedback counts for now; None when it is gone. For the room above, which has heard its id."""
+    given = Feedback.objects.filter(pk=feedback_id).first()
+    return evidence_in(given) if given else None

@@ -1,0 +1,1 @@
+"""Telling other programs of feedback: written with the fact, sent later, signed, repeated until it is taken."""
