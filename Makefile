@@ -46,8 +46,9 @@ check: $(VENV)/.development  ## lint, format, types, layers, dependencies, templ
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python -m tests.deploy_check
 
-bench: $(VENV)/.development  ## measure verdicts beside other engines, and the gateway beside its upstream
+bench: $(VENV)/.development  ## measure verdicts, feedback's sums and the gateway, each beside its plain alternative
 	@$(BIN)/python -m bench.gate
+	@$(BIN)/python -m bench.feedback
 	@$(BIN)/python -m bench.gateway
 
 browser:  ## install Chromium for the browser tests (Debian and Ubuntu, as root)

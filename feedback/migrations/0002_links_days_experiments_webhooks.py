@@ -30,7 +30,6 @@ def bring_over(apps, schema_editor):
             said_by.setdefault((row.message_id, row.user_id), []).append(row.pk)
     for ids in said_by.values():
         join(apps, *ids)
-    apps.get_model("feedback", "FeedbackHour").objects.all().delete()
     DirtyHour.objects.bulk_create([DirtyHour(agent_id=agent_id, hour=hour) for agent_id, hour in hours])
     if schema_editor.connection.vendor == "postgresql":
         # Or the tables could not be altered further: they would have pending events.
@@ -61,6 +60,42 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.DeleteModel(
+            name='FeedbackHour',
+        ),
+        migrations.CreateModel(
+            name='FeedbackHour',
+            fields=[
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
+                ('provider', models.CharField(blank=True, max_length=40)),
+                ('model', models.CharField(blank=True, max_length=200)),
+                ('prompt_version', models.CharField(blank=True, max_length=12)),
+                ('category', models.CharField(blank=True, max_length=60)),
+                ('total', models.PositiveIntegerField(default=0)),
+                ('positive', models.PositiveIntegerField(default=0)),
+                ('negative', models.PositiveIntegerField(default=0)),
+                ('neutral', models.PositiveIntegerField(default=0)),
+                ('rated', models.PositiveIntegerField(default=0)),
+                ('corrections', models.PositiveIntegerField(default=0)),
+                ('corrections_accepted', models.PositiveIntegerField(default=0)),
+                ('comments', models.PositiveIntegerField(default=0)),
+                ('pending', models.PositiveIntegerField(default=0)),
+                ('rejected', models.PositiveIntegerField(default=0)),
+                ('rating_1', models.PositiveIntegerField(default=0)),
+                ('rating_2', models.PositiveIntegerField(default=0)),
+                ('rating_3', models.PositiveIntegerField(default=0)),
+                ('rating_4', models.PositiveIntegerField(default=0)),
+                ('rating_5', models.PositiveIntegerField(default=0)),
+                ('costed', models.PositiveIntegerField(default=0)),
+                ('cost_nano_usd', models.BigIntegerField(default=0)),
+                ('timed', models.PositiveIntegerField(default=0)),
+                ('latency_ms', models.BigIntegerField(default=0)),
+                ('hour', models.DateTimeField()),
+            ],
+            options={
+                'ordering': ['-hour'],
+            },
+        ),
         migrations.CreateModel(
             name='Digest',
             fields=[
@@ -91,7 +126,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='FeedbackDay',
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('provider', models.CharField(blank=True, max_length=40)),
                 ('model', models.CharField(blank=True, max_length=200)),
                 ('prompt_version', models.CharField(blank=True, max_length=12)),
@@ -218,10 +253,6 @@ class Migration(migrations.Migration):
             },
             bases=('feedback.feedback',),
         ),
-        migrations.RemoveConstraint(
-            model_name='feedbackhour',
-            name='one_feedback_hour_per_agent',
-        ),
         migrations.AddField(
             model_name='dirtyhour',
             name='marked_at',
@@ -287,92 +318,14 @@ class Migration(migrations.Migration):
             name='withdrawn_at',
             field=models.DateTimeField(blank=True, null=True),
         ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='category',
-            field=models.CharField(blank=True, max_length=60),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='comments',
-            field=models.PositiveIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='corrections_accepted',
-            field=models.PositiveIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='cost_nano_usd',
-            field=models.BigIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='costed',
-            field=models.PositiveIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='latency_ms',
-            field=models.BigIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='model',
-            field=models.CharField(blank=True, max_length=200),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='pending',
-            field=models.PositiveIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='prompt_version',
-            field=models.CharField(blank=True, max_length=12),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='provider',
-            field=models.CharField(blank=True, max_length=40),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='rated',
-            field=models.PositiveIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='rejected',
-            field=models.PositiveIntegerField(default=0),
-        ),
-        migrations.AddField(
-            model_name='feedbackhour',
-            name='timed',
-            field=models.PositiveIntegerField(default=0),
-        ),
         migrations.AlterField(
             model_name='feedback',
             name='status',
             field=models.CharField(choices=[('pending', 'Pending'), ('accepted', 'Accepted'), ('rejected', 'Rejected'), ('split', 'Split')], default='pending', max_length=10),
         ),
-        migrations.AlterField(
-            model_name='feedbackhour',
-            name='agent',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='agents.agent'),
-        ),
         migrations.AddIndex(
             model_name='dirtyhour',
             index=models.Index(fields=['agent', 'hour'], name='feedback_di_agent_i_1f1dbf_idx'),
-        ),
-        migrations.AddIndex(
-            model_name='feedbackhour',
-            index=models.Index(fields=['workspace', 'hour'], name='feedback_fe_workspa_363cf5_idx'),
-        ),
-        migrations.AddConstraint(
-            model_name='feedbackhour',
-            constraint=models.UniqueConstraint(fields=('agent', 'hour', 'provider', 'model', 'prompt_version', 'category'), name='one_feedback_hour_per_agent'),
         ),
         migrations.AddField(
             model_name='experiment',
@@ -499,5 +452,23 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='webhookdelivery',
             index=models.Index(fields=['status', 'next_attempt_at'], name='feedback_we_status_81a727_idx'),
+        ),
+        migrations.AddField(
+            model_name='feedbackhour',
+            name='agent',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='agents.agent'),
+        ),
+        migrations.AddField(
+            model_name='feedbackhour',
+            name='workspace',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='ground.workspace'),
+        ),
+        migrations.AddIndex(
+            model_name='feedbackhour',
+            index=models.Index(fields=['workspace', 'hour'], name='feedback_fe_workspa_363cf5_idx'),
+        ),
+        migrations.AddConstraint(
+            model_name='feedbackhour',
+            constraint=models.UniqueConstraint(fields=('agent', 'hour', 'provider', 'model', 'prompt_version', 'category'), name='one_feedback_hour_per_agent'),
         ),
     ]

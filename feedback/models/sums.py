@@ -1,7 +1,5 @@
 """Sums of feedback by hour and day, and the marks that say which hours must be summed again."""
 
-import uuid
-
 from django.db import models
 from django.utils import timezone
 
@@ -19,7 +17,8 @@ class Sums(models.Model):
     and the latency, `rated` those with a thumb or a rating.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # The database makes these rows itself, many at a time, and nobody ever names one.
+    id = models.BigAutoField(primary_key=True)
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
     provider = models.CharField(max_length=40, blank=True)

@@ -166,9 +166,8 @@ def trends(principal: Principal, wanted: Wanted, *, days: int = 30) -> Iterator[
     """One point a day, the last is today (UTC)."""
     first, last = last_days(days)
     sums = {f"sum_{name}": Sum(name) for name in POINT}
-    found = _days(principal, wanted).filter(day__gte=first, day__lte=last).values("day").annotate(**sums)
-    rows: list[dict[str, Any]] = list(found)
-    by_day = {row["day"]: {name: row[f"sum_{name}"] for name in POINT} for row in rows}
+    found: Any = _days(principal, wanted).filter(day__gte=first, day__lte=last).values("day").annotate(**sums)
+    by_day = {row["day"]: {name: row[f"sum_{name}"] for name in POINT} for row in found}
     for offset in range(days):
         day = first + timedelta(days=offset)
         yield {"date": day.isoformat(), **by_day.get(day, dict.fromkeys(POINT, 0))}
