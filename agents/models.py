@@ -53,6 +53,8 @@ class Agent(models.Model):
     confidence = models.DecimalField(max_digits=5, decimal_places=4, default=Decimal("0.5"))
     status = models.CharField(max_length=10, choices=AgentStatus, default=AgentStatus.ACTIVE)
     tools = models.JSONField(default=list, blank=True)
+    # What the agent's calls are made with where the client gives none; None: the model's own.
+    temperature = models.FloatField(null=True, blank=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     # Last, because from here on the name no longer means Django's module.
@@ -162,6 +164,7 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["workspace", "-created_at"]),
             models.Index(fields=["status"]),
+            models.Index(fields=["variant"], condition=models.Q(variant__isnull=False), name="run_variant"),
         ]
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 # The agent that a token without one acts as: every call is some agent's call.
 DIRECT = "direct"
-EDITABLE = frozenset({"name", "system_prompt", "models", "tools"})
+EDITABLE = frozenset({"name", "system_prompt", "models", "tools", "temperature"})
 
 
 @transaction.atomic
@@ -65,7 +65,7 @@ def create_agent(
 
 @transaction.atomic
 def update_agent(*, agent: Agent, by: str, **changes: Any) -> Agent:
-    """Change name, system prompt, models or tools; never maturity or confidence, which move by evidence."""
+    """Change what is EDITABLE; never maturity or confidence, which move by evidence."""
     if "tools" in changes:
         check_tools(workspace_id=agent.workspace_id, tools=changes["tools"])
         changes["tools"] = keep_secrets(agent, changes["tools"])

@@ -74,6 +74,8 @@ def varied(agent: Agent, variant: Variant | None) -> Agent:
         found.system_prompt = variant.system_prompt
     if variant.models is not None:
         found.models = list(variant.models)
+    if variant.temperature is not None:
+        found.temperature = variant.temperature
     return found
 
 

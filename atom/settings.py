@@ -272,7 +272,7 @@ AGENT_FALLBACK_ORDER = names("AGENT_FALLBACK_ORDER")
 AGENT_GATE = "governance.gate.PolicyGate"
 # What stands on an agent's page in the admin: each takes the agent and the principal, and gives HTML.
 AGENT_PANELS = ["governance.maturity.pages.agent_panel"]
-AGENT_VARIANTS = ""
+AGENT_VARIANTS = "feedback.experiments.assignment.Experiments"
 ATOM_FEEDBACK_PER_MINUTE = whole("ATOM_FEEDBACK_PER_MINUTE", 1200)
 # What calls on /v1 leave in the database is written a moment later, in batches.
 ATOM_JOURNAL = boolean("ATOM_JOURNAL", default=True)

@@ -17,6 +17,28 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+import django
+
+HOME = tempfile.mkdtemp(prefix="atom-bench-")
+os.environ["ATOM_HOME"] = HOME
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atom.settings")
+django.setup()
+
+from django.core.management import call_command  # noqa: E402  # settings are read from the environment above
+from django.db import connection, transaction  # noqa: E402
+from django.db.models import Avg, Count  # noqa: E402
+from django.utils import timezone  # noqa: E402
+
+from agents.models import Message, Run  # noqa: E402
+from agents.services import create_agent  # noqa: E402
+from atom.ground.principal import Principal  # noqa: E402
+from atom.ground.services import create_user, create_workspace  # noqa: E402
+from atom.ground.tokens import principal_of_user  # noqa: E402
+from feedback import queries  # noqa: E402
+from feedback.models import DirtyHour, Feedback  # noqa: E402
+from feedback.queries.sums import last_days  # noqa: E402
+from feedback.rollups import NEGATIVE, POSITIVE, hour_of, sum_dirty_hours  # noqa: E402
+
 ROWS = int(os.environ.get("BENCH_FEEDBACK_ROWS", "1000000"))
 AGENTS = 10
 DAYS = 30
@@ -35,8 +57,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="atom-bench-") as home:
         os.environ["ATOM_HOME"] = home
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "atom.settings")
-        import django  # noqa: PLC0415  # settings are read from the environment above
-        from django.core.management import call_command  # noqa: PLC0415
 
         django.setup()
         call_command("migrate", verbosity=0)
@@ -44,13 +64,10 @@ def main() -> int:
 
 
 def measure() -> int:
-    from atom.ground.principal import Principal  # noqa: PLC0415  # after Django is set up
-    from feedback import queries, rollups  # noqa: PLC0415
 
     principal = fill()
-    assert isinstance(principal, Principal)
     before_mb, worked_s = forget_peak(), time.process_time()
-    summed_s, hours = timed(rollups.sum_dirty_hours)
+    summed_s, hours = timed(sum_dirty_hours)
     grown_mb, worked_s = memory_mb("VmHWM") - before_mb, time.process_time() - worked_s
     print(
         f"{ROWS:,} feedbacks, {hours:,} hours of {AGENTS} agents summed in {summed_s:.1f} s ({worked_s:.1f} s of work)"
@@ -61,7 +78,7 @@ def measure() -> int:
     total = queries.analytics(principal).total
     print(f"naive recount, every row through Python: {naive_s:.1f} s; the same {total:,}: {counted == total == ROWS}")
 
-    since, until = queries.sums.last_days(DAYS)
+    since, until = last_days(DAYS)
     wanted = queries.Wanted(since=since, until=until)
     dashboard_s = median_s(lambda: queries.analytics(principal, wanted), ASKED)
     naive_s = median_s(lambda: naive_dashboard(principal), 3)
@@ -74,16 +91,8 @@ def measure() -> int:
     return 0 if fits and counted == total == ROWS else 1
 
 
-def fill() -> object:
+def fill() -> Principal:
     """A workspace with agents, and a million feedbacks spread over a month, every hour marked as the doors mark it."""
-    from django.db import connection, transaction  # noqa: PLC0415
-    from django.utils import timezone  # noqa: PLC0415
-
-    from agents.models import Message, Run  # noqa: PLC0415
-    from agents.services import create_agent  # noqa: PLC0415
-    from atom.ground.services import create_user, create_workspace  # noqa: PLC0415
-    from atom.ground.tokens import principal_of_user  # noqa: PLC0415
-    from feedback.models import DirtyHour, Feedback  # noqa: PLC0415
 
     owner = create_user(username="bench", password="a long bench password")
     workspace = create_workspace(name="Bench", owner=owner, by="bench")
@@ -108,7 +117,6 @@ def fill() -> object:
 
 def copy(table: Any) -> None:
     """Each row so often that there are enough, under new ids; the database does it."""
-    from django.db import connection  # noqa: PLC0415
 
     new_id = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "gen_random_uuid()"}[connection.vendor]
     names = [field.column for field in table._meta.concrete_fields if not field.primary_key]
@@ -123,18 +131,19 @@ def copy(table: Any) -> None:
         cursor.execute("DROP TABLE seeds")
 
 
-def made(random: Random, answers: list[object], begin: datetime, count: int) -> Iterator[object]:
-    from feedback.models import Feedback  # noqa: PLC0415
+def made(random: Random, answers: list[Message], begin: datetime, count: int) -> Iterator[Feedback]:
 
     for _ in range(count):
         answer = random.choice(answers)
+        run = answer.run
+        assert run is not None
         provider, model = random.choice(MODELS)
         thumb = random.choice(("up", "up", "down", ""))
         yield Feedback(
             id=UUID(int=random.getrandbits(128)),
-            workspace_id=answer.workspace_id,  # type: ignore[attr-defined]  # imported late
-            agent_id=answer.run.agent_id,  # type: ignore[attr-defined]
-            run_id=answer.run_id,  # type: ignore[attr-defined]
+            workspace_id=answer.workspace_id,
+            agent_id=run.agent_id,
+            run=run,
             message=answer,
             thumb=thumb,
             rating=None if thumb else random.randint(1, 5),
@@ -152,7 +161,6 @@ def made(random: Random, answers: list[object], begin: datetime, count: int) -> 
 
 def naive_recount() -> int:
     """What there would be without sums: every row read, and counted by agent, hour and opinion."""
-    from feedback.models import Feedback  # noqa: PLC0415
 
     found: Counter[tuple[object, ...]] = Counter()
     rows = Feedback.objects.order_by().only("agent_id", "created_at", "thumb", "rating", "model", "category")
@@ -162,13 +170,9 @@ def naive_recount() -> int:
     return found.total()
 
 
-def naive_dashboard(principal: object) -> object:
-    from django.db.models import Avg, Count  # noqa: PLC0415
+def naive_dashboard(principal: Principal) -> object:
 
-    from feedback.models import Feedback  # noqa: PLC0415
-    from feedback.rollups import NEGATIVE, POSITIVE  # noqa: PLC0415
-
-    rows = Feedback.objects.filter(workspace_id=principal.workspace_id)  # type: ignore[attr-defined]
+    rows = Feedback.objects.filter(workspace_id=principal.workspace_id)
     return rows.aggregate(
         total=Count("pk"),
         positive=Count("pk", filter=POSITIVE),
@@ -177,9 +181,7 @@ def naive_dashboard(principal: object) -> object:
     )
 
 
-def late_feedback(principal: object) -> float:
-    from feedback.models import DirtyHour, Feedback  # noqa: PLC0415
-    from feedback.rollups import hour_of, sum_dirty_hours  # noqa: PLC0415
+def late_feedback(principal: Principal) -> float:
 
     row = Feedback.objects.order_by("created_at")[ROWS // 2]
     Feedback.objects.filter(pk=row.pk).update(thumb="down")

@@ -65,6 +65,7 @@ class AgentChange(serializers.Serializer[Any]):
     system_prompt = serializers.CharField(allow_blank=True, required=False, max_length=100_000)
     models = serializers.ListField(child=serializers.CharField(max_length=200), required=False, max_length=20)
     tools = serializers.ListField(child=ToolIn(), required=False, max_length=100)
+    temperature = serializers.FloatField(min_value=0, max_value=2, required=False, allow_null=True)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         for name in ("maturity", "confidence"):
@@ -88,6 +89,7 @@ class AgentOut(serializers.ModelSerializer[Agent]):
             "system_prompt",
             "models",
             "tools",
+            "temperature",
             "created_at",
         ]
 

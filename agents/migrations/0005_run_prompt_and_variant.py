@@ -20,4 +20,13 @@ class Migration(migrations.Migration):
             name='variant',
             field=models.UUIDField(blank=True, null=True),
         ),
+        migrations.AddField(
+            model_name='agent',
+            name='temperature',
+            field=models.FloatField(blank=True, null=True),
+        ),
+        migrations.AddIndex(
+            model_name='run',
+            index=models.Index(condition=models.Q(('variant__isnull', False)), fields=['variant'], name='run_variant'),
+        ),
     ]

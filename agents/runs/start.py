@@ -88,8 +88,8 @@ async def start_run(
     request = replace(request, model=named.model, thinking=named.thinking or request.thinking)
     variant = await _variant(principal, agent, request, session)
     agent = variants.varied(agent, variant)
-    if variant is not None and request.temperature is None:
-        request = replace(request, temperature=variant.temperature)
+    if request.temperature is None:
+        request = replace(request, temperature=agent.temperature)
     asked: _Asked = {
         "agent": agent,
         "user_id": principal.user_id,

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from feedback.api import figures, views
+from feedback.api import experiments, figures, views
 
 urlpatterns = [
     path("feedback/", views.FeedbackList.as_view()),
@@ -17,6 +17,12 @@ urlpatterns = [
     path("feedback/<uuid:feedback_id>/history/", views.FeedbackHistory.as_view()),
     path("feedback/<uuid:feedback_id>/adjudicate/", views.Adjudicate.as_view()),
     path("feedback/<uuid:feedback_id>/assign/", views.Assign.as_view()),
+    path("experiments/", experiments.Experiments.as_view()),
+    path("experiments/advice/", experiments.Advice.as_view()),
+    path("experiments/<uuid:experiment_id>/", experiments.OneExperiment.as_view()),
+    path("experiments/<uuid:experiment_id>/start/", experiments.StartExperiment.as_view()),
+    path("experiments/<uuid:experiment_id>/stop/", experiments.StopExperiment.as_view()),
+    path("experiments/<uuid:experiment_id>/promote/", experiments.PromoteWinner.as_view()),
     path("feedback-links/", views.Links.as_view()),
     path("feedback-links/<uuid:link_id>/", views.OneLink.as_view()),
     path("messages/<uuid:message_id>/feedback-link/", views.MessageLink.as_view()),
