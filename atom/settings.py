@@ -249,6 +249,8 @@ CELERY_BEAT_SCHEDULE = {
     "rebuild-budgets": {"task": "governance.tasks.rebuild_budgets", "schedule": 300.0},
     "forget-idempotency-keys": {"task": "atom.ground.tasks.forget_idempotency_keys", "schedule": 3600.0},
     "aggregate-feedback": {"task": "feedback.tasks.aggregate_feedback", "schedule": 30.0},
+    "deliver-webhooks": {"task": "feedback.tasks.deliver_webhooks", "schedule": 15.0},
+    "send-digests": {"task": "feedback.tasks.send_digests", "schedule": 900.0},
 }
 
 # --- E-mail ------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Field, Q, QuerySet, Sum
 
 from agents.models import Agent
 from feedback.models import DirtyHour, Feedback, FeedbackDay, FeedbackHour, FeedbackStatus, Part, Thumb
@@ -78,13 +78,15 @@ def current() -> QuerySet[Feedback]:
 def _sums_of_hour(agent_id: UUID, hour: datetime) -> "QuerySet[Any, Any]":
     """One row for each combination of dimensions that occurs."""
     rows = current().filter(agent_id=agent_id, created_at__gte=hour, created_at__lt=hour + HOUR)
-    return rows.values(*DIMENSIONS).annotate(**_COUNTS)
+    sums: QuerySet[Any, Any] = rows.values(*DIMENSIONS).annotate(**_COUNTS)
+    return sums
 
 
 def _sums_of_day(agent_id: UUID, day: date) -> "QuerySet[Any, Any]":
     begin = _begin_of(day)
     hours = FeedbackHour.objects.filter(agent_id=agent_id, hour__gte=begin, hour__lt=begin + timedelta(days=1))
-    return hours.order_by().values(*DIMENSIONS).annotate(**_SUMS)
+    sums: QuerySet[Any, Any] = hours.order_by().values(*DIMENSIONS).annotate(**_SUMS)
+    return sums
 
 
 @cache
@@ -99,8 +101,8 @@ _SOME_ID, _SOME_HOUR = UUID(int=0), datetime(1970, 1, 1, tzinfo=UTC)
 
 def _insert_hour(workspace_id: UUID, agent_id: UUID, hour: datetime) -> None:
     sql, parameters = _hour_statement(connection.vendor)
-    at = partial(FeedbackHour._meta.get_field("hour").get_db_prep_save, connection=connection)
-    who = partial(FeedbackHour._meta.get_field("agent").get_db_prep_save, connection=connection)
+    at = partial(_column(FeedbackHour, "hour").get_db_prep_save, connection=connection)
+    who = partial(_column(FeedbackHour, "agent").get_db_prep_save, connection=connection)
     real = {who(_SOME_ID): who(agent_id), at(_SOME_HOUR): at(hour), at(_SOME_HOUR + HOUR): at(hour + HOUR)}
     values = [real.get(given, given) for given in parameters]
     with connection.cursor() as cursor:
@@ -110,15 +112,21 @@ def _insert_hour(workspace_id: UUID, agent_id: UUID, hour: datetime) -> None:
 def _insert_day(workspace_id: UUID, agent_id: UUID, day: date) -> None:
     sql, parameters = _inserting(FeedbackDay, ("workspace", "agent", "day"), _sums_of_day(agent_id, day))
     owner = {"workspace": workspace_id, "agent": agent_id, "day": day}
-    fixed = [FeedbackDay._meta.get_field(name).get_db_prep_save(value, connection) for name, value in owner.items()]
+    fixed = [_column(FeedbackDay, name).get_db_prep_save(value, connection) for name, value in owner.items()]
     with connection.cursor() as cursor:
         cursor.execute(sql, [*fixed, *parameters])
+
+
+def _column(table: type[Sums], name: str) -> "Field[Any, Any]":
+    found = table._meta.get_field(name)
+    assert isinstance(found, Field)
+    return found
 
 
 def _inserting(table: type[Sums], fixed: Sequence[str], sums: "QuerySet[Any, Any]") -> tuple[str, list[Any]]:
     """An INSERT of what the query adds up: a million rows never pass through this process."""
     quoted = connection.ops.quote_name
-    columns = [table._meta.get_field(name).column for name in fixed] + [*DIMENSIONS, *COUNTED]
+    columns = [str(_column(table, name).column) for name in fixed] + [*DIMENSIONS, *COUNTED]
     sql, parameters = sums.query.sql_with_params()
     placeholders = ", ".join(["%s"] * len(fixed))
     into = f"{quoted(table._meta.db_table)} ({', '.join(map(quoted, columns))})"

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from feedback.api import experiments, figures, views
+from feedback.api import experiments, figures, outbox, views
 
 urlpatterns = [
     path("feedback/", views.FeedbackList.as_view()),
@@ -8,6 +8,13 @@ urlpatterns = [
     path("feedback/queue/", views.Queue.as_view()),
     path("feedback/reviewers/", views.Reviewers.as_view()),
     path("feedback/reviewers/<uuid:reviewer_id>/", views.OneReviewer.as_view()),
+    path("feedback/export/", outbox.export),
+    path("feedback/dataset/", outbox.dataset),
+    path("feedback/digest/", outbox.DigestSettings.as_view()),
+    path("feedback/webhooks/", outbox.Webhooks.as_view()),
+    path("feedback/webhooks/<uuid:webhook_id>/", outbox.OneWebhook.as_view()),
+    path("feedback/webhooks/<uuid:webhook_id>/deliveries/", outbox.Deliveries.as_view()),
+    path("feedback/webhooks/deliveries/<uuid:delivery_id>/replay/", outbox.Replay.as_view()),
     path("feedback/analytics/", figures.Analytics.as_view()),
     path("feedback/analytics/cohorts/", figures.Cohorts.as_view()),
     path("feedback/analytics/compare/", figures.Compare.as_view()),

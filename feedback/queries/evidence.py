@@ -8,7 +8,7 @@ from django.db.models import Avg, Count, Q
 from django.utils import timezone
 
 from agents.models import Agent
-from feedback.changes import Evidence, evidence_in
+from feedback.evidence import Evidence, evidence_in
 from feedback.models import Feedback
 from feedback.rollups import CORRECTION_ACCEPTED, NEGATIVE, OPINION_ACCEPTED, POSITIVE, current
 from feedback.statistics import Interval, wilson

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 from django.db.models import Min, QuerySet, Sum
 from django.utils import timezone
@@ -103,16 +104,23 @@ def last_days(days: int) -> tuple[date, date]:
     return today() - timedelta(days=days - 1), today()
 
 
-def _days(principal: Principal, wanted: Wanted) -> QuerySet[FeedbackDay]:
-    found = FeedbackDay.objects.filter(workspace_id=principal.workspace_id).order_by()
+def _days(workspace_id: UUID, wanted: Wanted) -> QuerySet[FeedbackDay]:
+    found = FeedbackDay.objects.filter(workspace_id=workspace_id).order_by()
     if wanted.agent:
-        found = found.filter(agent=agent_queries.get_agent(principal, wanted.agent))
+        found = found.filter(agent__slug=wanted.agent)
     for name in DIMENSIONS:
         if value := getattr(wanted, name):
             found = found.filter(**{name: value})
     if wanted.since:
         found = found.filter(day__gte=wanted.since)
     return found.filter(day__lte=wanted.until) if wanted.until else found
+
+
+def _checked(principal: Principal, wanted: Wanted) -> Wanted:
+    """With the agent's slug whatever it was named by; NotFound for somebody else's."""
+    if not wanted.agent:
+        return wanted
+    return replace(wanted, agent=agent_queries.get_agent(principal, wanted.agent).slug)
 
 
 # Under names of their own: a sum may not be called like the column that it adds up.
@@ -140,7 +148,12 @@ def _summary(sums: dict[str, Any]) -> Summary:
 
 def analytics(principal: Principal, wanted: Wanted | None = None) -> Summary:
     """Everything that is said, or what is wanted of it."""
-    return _summary(_days(principal, wanted or Wanted()).aggregate(**_SUMS))
+    return summary_of(principal.workspace_id, _checked(principal, wanted or Wanted()))
+
+
+def summary_of(workspace_id: UUID, wanted: Wanted) -> Summary:
+    """For tasks, which act for a workspace and nobody in it."""
+    return _summary(_days(workspace_id, wanted).aggregate(**_SUMS))
 
 
 def as_of(principal: Principal) -> datetime:
@@ -154,9 +167,14 @@ def cohorts(principal: Principal, wanted: Wanted, by: str, *, most_corrected: bo
     """The figures apart by agent, provider, model, prompt version or category; the largest first."""
     if by not in BY:
         raise BadRequest(f"Cohorts are made by one of: {', '.join(BY)}.", param="by")
+    return cohorts_of(principal.workspace_id, _checked(principal, wanted), by, most_corrected=most_corrected)
+
+
+def cohorts_of(workspace_id: UUID, wanted: Wanted, by: str, *, most_corrected: bool = False) -> list[Cohort]:
+    """For tasks, which act for a workspace and nobody in it."""
     column = "agent__slug" if by == "agent" else by
     order = "-sum_corrections" if most_corrected else "-sum_total"
-    rows = _days(principal, wanted).values(column).annotate(**_SUMS).order_by(order, column)
+    rows = _days(workspace_id, wanted).values(column).annotate(**_SUMS).order_by(order, column)
     if most_corrected:
         rows = rows.filter(sum_corrections__gt=0)
     return [Cohort(str(row[column]), _summary(row)) for row in rows]
@@ -166,7 +184,8 @@ def trends(principal: Principal, wanted: Wanted, *, days: int = 30) -> Iterator[
     """One point a day, the last is today (UTC)."""
     first, last = last_days(days)
     sums = {f"sum_{name}": Sum(name) for name in POINT}
-    found: Any = _days(principal, wanted).filter(day__gte=first, day__lte=last).values("day").annotate(**sums)
+    asked = _days(principal.workspace_id, _checked(principal, wanted))
+    found: Any = asked.filter(day__gte=first, day__lte=last).values("day").annotate(**sums)
     by_day = {row["day"]: {name: row[f"sum_{name}"] for name in POINT} for row in found}
     for offset in range(days):
         day = first + timedelta(days=offset)

@@ -14,7 +14,8 @@ from atom.ground import audit
 from atom.ground.errors import AtomError, BadRequest, Conflict, Forbidden
 from atom.ground.principal import Principal
 from feedback import limits
-from feedback.changes import Evidence, changed, evidence_in
+from feedback.changes import changed
+from feedback.evidence import Evidence, evidence_in
 from feedback.models import Feedback, FeedbackLink, FeedbackRevision, FeedbackStatus
 from feedback.services.judging import assign_by_specialty
 from feedback.signals import feedback_given

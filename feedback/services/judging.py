@@ -11,7 +11,8 @@ from atom.ground import audit
 from atom.ground.errors import BadRequest, Conflict, Forbidden, NotFound
 from atom.ground.models import ROLE_SCOPES, Membership, Scope
 from atom.ground.principal import Principal
-from feedback.changes import changed, evidence_in
+from feedback.changes import changed
+from feedback.evidence import evidence_in
 from feedback.models import Feedback, FeedbackStatus, Part, Reviewer
 from feedback.webhooks.outbox import announce
 

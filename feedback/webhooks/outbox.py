@@ -3,9 +3,12 @@
 from typing import Any
 
 import orjson
+from django.db import transaction
 from django.utils import timezone
 
 from feedback.models import Feedback, Webhook, WebhookDelivery
+from feedback.queueing import queue
+from feedback.tasks import deliver_webhooks
 
 EVENTS = (
     "feedback.given",
@@ -15,6 +18,11 @@ EVENTS = (
     "feedback.rejected",
     "feedback.split",
 )
+
+
+def send_soon() -> None:
+    """Have what waits sent now if the broker is there, at the latest by the schedule."""
+    queue(deliver_webhooks)
 
 
 def announce(given: Feedback, event: str) -> None:
@@ -27,6 +35,7 @@ def announce(given: Feedback, event: str) -> None:
     WebhookDelivery.objects.bulk_create(
         [WebhookDelivery(workspace_id=given.workspace_id, webhook=hook, event=event, body=body) for hook in wanted]
     )
+    transaction.on_commit(send_soon)
 
 
 def _facts(given: Feedback) -> dict[str, Any]:

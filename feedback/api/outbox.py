@@ -1,0 +1,158 @@
+"""`/api/feedback/export/`, `dataset/`, `webhooks/`, `digest/`: what leaves Atom."""
+
+from dataclasses import fields
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from atom.ground.api.authentication import who
+from atom.ground.api.doors import door, validated
+from atom.ground.database import in_db
+from atom.ground.models import Scope
+from atom.ground.principal import Principal
+from feedback import digest, exports
+from feedback.api.serializers import FeedbackFilter
+from feedback.api.views import checked
+from feedback.models import DeliveryStatus, Digest, Frequency, Webhook, WebhookDelivery
+from feedback.queries import Filter, feedback_of
+from feedback.queries import outbox as queries
+from feedback.webhooks import services
+from feedback.webhooks.outbox import EVENTS
+
+
+class ExportFilter(FeedbackFilter):
+    format = serializers.ChoiceField(choices=["csv", "json"], default="json")
+
+
+FORMATS = {
+    "csv": (exports.as_csv, "text/csv; charset=utf-8", "feedback.csv"),
+    "json": (exports.as_json, "application/json", "feedback.json"),
+    "jsonl": (exports.as_dataset, "application/jsonl", "corrections.jsonl"),
+}
+
+
+async def streamed(principal: Principal, found: dict[str, Any], form: str) -> HttpResponseBase:
+    """Everything that the filter finds, as a file that is written while it is read."""
+    wanted = Filter(**{item.name: found[item.name] for item in fields(Filter) if item.name in found})
+    # Before the first byte: a filter that names nothing here is a 404.
+    rows = await in_db(feedback_of, principal, wanted)
+    write, content_type, name = FORMATS[form]
+    answer = StreamingHttpResponse(write(rows), content_type=content_type)
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+@door("GET", scope=Scope.FEEDBACK)
+async def export(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+    """`?format=csv|json`, and the list's filters."""
+    found = validated(ExportFilter(data=request.GET.dict()))
+    return await streamed(principal, found, found["format"])
+
+
+@door("GET", scope=Scope.FEEDBACK)
+async def dataset(request: HttpRequest, principal: Principal) -> HttpResponseBase:
+    """Accepted corrections as chat fine-tuning examples, JSON lines."""
+    return await streamed(principal, validated(FeedbackFilter(data=request.GET.dict())), "jsonl")
+
+
+class NewWebhook(serializers.Serializer[Any]):
+    url = serializers.CharField(max_length=2000)
+    events = serializers.ListField(child=serializers.ChoiceField(choices=list(EVENTS)), default=list, max_length=20)
+
+
+class WebhookOut(serializers.ModelSerializer[Webhook]):
+    class Meta:
+        model = Webhook
+        fields = ["id", "url", "events", "is_active", "created_at"]
+
+
+class DeliveryOut(serializers.ModelSerializer[WebhookDelivery]):
+    class Meta:
+        model = WebhookDelivery
+        fields = [
+            "id",
+            "webhook_id",
+            "event",
+            "status",
+            "attempts",
+            "http_status",
+            "problem",
+            "next_attempt_at",
+            "created_at",
+            "delivered_at",
+        ]
+
+
+class DeliveryFilter(serializers.Serializer[Any]):
+    status = serializers.ChoiceField(choices=DeliveryStatus.choices, required=False)
+
+
+class DigestIn(serializers.Serializer[Any]):
+    frequency = serializers.ChoiceField(choices=Frequency.choices)
+    recipients = serializers.ListField(child=serializers.CharField(max_length=254), default=list, max_length=100)
+
+
+class DigestOut(serializers.ModelSerializer[Digest]):
+    class Meta:
+        model = Digest
+        fields = ["frequency", "recipients", "sent_for"]
+
+
+class Webhooks(generics.ListAPIView[Webhook]):
+    scope = Scope.ADMIN
+    serializer_class = WebhookOut
+
+    def get_queryset(self) -> QuerySet[Webhook]:
+        return queries.webhooks_of(who(self.request))
+
+    def post(self, request: Request) -> Response:
+        made, secret = services.create_webhook(principal=who(request), **checked(NewWebhook(data=request.data)))
+        return Response({**WebhookOut(made).data, "secret": secret}, status=201)
+
+
+class OneWebhook(APIView):
+    scope = Scope.ADMIN
+
+    def delete(self, request: Request, webhook_id: UUID) -> Response:
+        services.delete_webhook(principal=who(request), webhook=queries.get_webhook(who(request), webhook_id))
+        return Response(status=204)
+
+
+class Deliveries(generics.ListAPIView[WebhookDelivery]):
+    scope = Scope.ADMIN
+    serializer_class = DeliveryOut
+
+    def get_queryset(self) -> QuerySet[WebhookDelivery]:
+        hook = queries.get_webhook(who(self.request), self.kwargs["webhook_id"])
+        wanted = checked(DeliveryFilter(data=self.request.query_params))
+        return queries.deliveries_of(who(self.request)).filter(webhook=hook, **wanted)
+
+
+class Replay(APIView):
+    scope = Scope.ADMIN
+
+    def post(self, request: Request, delivery_id: UUID) -> Response:
+        found = queries.get_delivery(who(request), delivery_id)
+        again = services.replay(principal=who(request), delivery=found)
+        return Response(DeliveryOut(again).data, status=201)
+
+
+class DigestSettings(APIView):
+    """Off until an owner turns it on."""
+
+    scope = Scope.ADMIN
+
+    def get(self, request: Request) -> Response:
+        return Response(DigestOut(digest.digest_of(who(request))).data)
+
+    def put(self, request: Request) -> Response:
+        wanted = checked(DigestIn(data=request.data))
+        return Response(DigestOut(digest.set_digest(principal=who(request), **wanted)).data)

@@ -1,0 +1,27 @@
+"""Asking the worker to do something soon. What could not be asked is found by the schedule."""
+
+import time
+from typing import Any
+
+import structlog
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+
+# After the broker failed to answer it is not asked for this long: people do not wait for it one after the other.
+LOOK_AWAY_S = 5.0
+
+_away_until = 0.0
+
+
+def queue(task: Any) -> None:
+    """Ask for one run of this task, unless the broker is away."""
+    global _away_until  # noqa: PLW0603  # one memory a process
+    if time.monotonic() < _away_until:
+        return
+    try:
+        task.apply_async(retry=False)
+    except (OperationalError, RedisError, OSError):
+        _away_until = time.monotonic() + LOOK_AWAY_S
+        log.warning("task_not_queued", task=task.name)
