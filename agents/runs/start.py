@@ -86,7 +86,8 @@ async def start_run(
     verdict = await _may_chat(principal, agent, may_wait=may_wait)
     named = split(request.model)
     request = replace(request, model=named.model, thinking=named.thinking or request.thinking)
-    variant = await _variant(principal, agent, request, session)
+    # Nobody tries a prompt on a call that asks no model, or not for words.
+    variant = None if held or wire else await _variant(principal, agent, request, session)
     agent = variants.varied(agent, variant)
     if request.temperature is None:
         request = replace(request, temperature=agent.temperature)

@@ -5,14 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents import queries as agent_queries
 from agents.api.serializers import AgentOut
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.models import Scope
 from feedback.api.views import checked
 from feedback.experiments import services
@@ -89,7 +89,7 @@ class ExperimentOut(serializers.ModelSerializer[Experiment]):
         ]
 
 
-class Experiments(generics.ListAPIView[Experiment]):
+class Experiments(ListAPIView[Experiment]):
     scope = Scope.FEEDBACK
     serializer_class = ExperimentOut
 

@@ -6,9 +6,9 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from atom.ground.api.authentication import who
+from atom.ground.api.once import APIView
 from atom.ground.models import Scope
 from feedback import queries
 from feedback.api.views import checked

@@ -7,13 +7,13 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from rest_framework import generics, serializers
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from atom.ground.api.authentication import who
 from atom.ground.api.doors import door, validated
+from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.database import in_db
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
@@ -106,7 +106,7 @@ class DigestOut(serializers.ModelSerializer[Digest]):
         fields = ["frequency", "recipients", "sent_for"]
 
 
-class Webhooks(generics.ListAPIView[Webhook]):
+class Webhooks(ListAPIView[Webhook]):
     scope = Scope.ADMIN
     serializer_class = WebhookOut
 
@@ -126,7 +126,7 @@ class OneWebhook(APIView):
         return Response(status=204)
 
 
-class Deliveries(generics.ListAPIView[WebhookDelivery]):
+class Deliveries(ListAPIView[WebhookDelivery]):
     scope = Scope.ADMIN
     serializer_class = DeliveryOut
 

@@ -1,6 +1,6 @@
 """Reads of feedback and its sums, always for somebody."""
 
-from feedback.queries.evidence import PromotionEvidence, evidence_of, promotion_evidence
+from feedback.queries.evidence import PromotionEvidence, promotion_evidence
 from feedback.queries.rows import (
     Filter,
     feedback_of,
@@ -23,7 +23,6 @@ __all__ = [
     "as_of",
     "cohorts",
     "compare",
-    "evidence_of",
     "feedback_of",
     "get_feedback",
     "get_link",

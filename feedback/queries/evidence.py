@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from django.db.models import Avg, Count, Q
 from django.utils import timezone
 
 from agents.models import Agent
-from feedback.evidence import Evidence, evidence_in
-from feedback.models import Feedback
 from feedback.rollups import CORRECTION_ACCEPTED, NEGATIVE, OPINION_ACCEPTED, POSITIVE, current
 from feedback.statistics import Interval, wilson
 
@@ -80,9 +77,3 @@ def promotion_evidence(agent: Agent) -> PromotionEvidence:
         positive_ratio=found["positive"] / rated if rated else None,
         interval=wilson(found["positive"], rated),
     )
-
-
-def evidence_of(feedback_id: UUID) -> Evidence | None:
-    """What this feedback counts for now; None when it is gone. For the room above, which has heard its id."""
-    given = Feedback.objects.filter(pk=feedback_id).first()
-    return evidence_in(given) if given else None

@@ -10,15 +10,13 @@ from django.utils import timezone
 
 from agents import queries as agent_queries
 from agents.models import Message, Run
-from atom.ground import audit
 from atom.ground.errors import AtomError, BadRequest, Conflict, Forbidden
 from atom.ground.principal import Principal
 from feedback import limits
-from feedback.changes import changed
-from feedback.evidence import Evidence, evidence_in
+from feedback.changes import changed, record
 from feedback.models import Feedback, FeedbackLink, FeedbackRevision, FeedbackStatus
 from feedback.services.judging import assign_by_specialty
-from feedback.signals import feedback_given
+from feedback.signals import feedback_given, feedback_judged
 from feedback.webhooks.outbox import announce
 
 MOST_TAGS = 10
@@ -89,7 +87,7 @@ def give_by_link(*, link: FeedbackLink, **said: Any) -> Feedback:
     """From somebody without an account. Waits for a review whatever it says: nobody knows who it is."""
     limits.count_link(link.id)
     message = Message.objects.select_related("run").get(pk=link.message_id)
-    return _keep(message, {"link": link}, Said.tidy(**said))
+    return _keep(message, {"link": link}, Said.tidy(**said), by=f"feedback link {link.id}")
 
 
 @transaction.atomic
@@ -106,13 +104,12 @@ def change_feedback(*, feedback: Feedback, principal: Principal, **changes: Any)
 def withdraw_feedback(*, feedback: Feedback, principal: Principal) -> None:
     """Take it back: it counts nowhere from now on, and its effect is reversed. Forbidden for all but its author."""
     given = _own(feedback, principal)
-    before = evidence_in(given)
     _keep_revision(given)
     given.revision += 1
     given.withdrawn_at = given.updated_at = timezone.now()
     given.save(update_fields=["revision", "withdrawn_at", "updated_at"])
-    _audited(given, principal.username, "withdrawn")
-    changed(given, before)
+    record(given, principal.username, "withdrawn")
+    changed(given, feedback_judged)
     announce(given, "feedback.withdrawn")
 
 
@@ -132,7 +129,7 @@ def _give(principal: Principal, message_id: UUID | None, run_id: UUID | None, sa
     return _keep(message, {"user_id": principal.user_id}, words, by=principal.username)
 
 
-def _keep(message: Message, person: dict[str, Any], said: Said, by: str = "") -> Feedback:
+def _keep(message: Message, person: dict[str, Any], said: Said, *, by: str) -> Feedback:
     run = message.run
     # An assistant's message may hold nothing but tool calls: blocked, or still waiting for a person.
     if run is None or not message.text.strip():
@@ -151,7 +148,7 @@ def _keep(message: Message, person: dict[str, Any], said: Said, by: str = "") ->
         return given
     if given.status == FeedbackStatus.PENDING:
         assign_by_specialty(given)
-    _told(given, Evidence(given.agent_id, given.user_id), "feedback.given")
+    _told(given, by, "given")
     return given
 
 
@@ -182,7 +179,6 @@ def _say(given: Feedback, said: Said, *, by: str) -> None:
     different = [name for name, value in words.items() if getattr(given, name) != value]
     if not different and not given.is_withdrawn:
         return
-    before = evidence_in(given)
     _keep_revision(given)
     for name, value in words.items():
         setattr(given, name, value)
@@ -192,9 +188,7 @@ def _say(given: Feedback, said: Said, *, by: str) -> None:
     given.revision += 1
     given.updated_at = timezone.now()
     given.save()
-    if by:
-        _audited(given, by, "changed")
-    _told(given, before, "feedback.changed")
+    _told(given, by, "changed")
 
 
 def _judge_again(given: Feedback, said: Said) -> None:
@@ -212,19 +206,10 @@ def _keep_revision(given: Feedback) -> None:
     FeedbackRevision.objects.create(feedback=given, revision=given.revision, said=said, status=given.status)
 
 
-def _told(given: Feedback, before: Evidence, event: str) -> None:
-    changed(given, before)
-    announce(given, event)
-    transaction.on_commit(lambda: feedback_given.send(sender=Feedback, feedback_id=given.id))
-
-
-def _audited(given: Feedback, by: str, what: str) -> None:
-    audit.append(
-        workspace_id=given.workspace_id,
-        actor=by,
-        event=f"feedback.{what}",
-        details={"feedback": given.id, "agent": given.agent_id, "revision": given.revision},
-    )
+def _told(given: Feedback, by: str, what: str) -> None:
+    record(given, by, what, thumb=given.thumb, rating=given.rating)
+    changed(given, feedback_given)
+    announce(given, f"feedback.{what}")
 
 
 def _answer(principal: Principal, message_id: UUID | None, run_id: UUID | None) -> Message:

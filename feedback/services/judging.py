@@ -11,9 +11,9 @@ from atom.ground import audit
 from atom.ground.errors import BadRequest, Conflict, Forbidden, NotFound
 from atom.ground.models import ROLE_SCOPES, Membership, Scope
 from atom.ground.principal import Principal
-from feedback.changes import changed
-from feedback.evidence import evidence_in
+from feedback.changes import changed, record
 from feedback.models import Feedback, FeedbackStatus, Part, Reviewer
+from feedback.signals import feedback_judged
 from feedback.webhooks.outbox import announce
 
 Decision = Literal["accept", "reject", "split"]
@@ -49,17 +49,11 @@ def adjudicate(
         raise Forbidden("Only owners, approvers and reviewers of this category judge feedback.")
     given = Feedback.objects.select_for_update().get(pk=feedback.pk)
     _check(given, decision, keep)
-    before = evidence_in(given)
     given.status, given.kept = STATUS_OF[decision], keep if decision == "split" else ""
     given.adjudicated_by_id, given.adjudicated_at, given.note = principal.user_id, timezone.now(), note
     given.save(update_fields=["status", "kept", "adjudicated_by", "adjudicated_at", "note"])
-    audit.append(
-        workspace_id=given.workspace_id,
-        actor=principal.username,
-        event=f"feedback.{given.status}",
-        details={"feedback": given.id, "agent": given.agent_id, "kept": given.kept, "note": note},
-    )
-    changed(given, before)
+    record(given, principal.username, given.status, kept=given.kept, note=note)
+    changed(given, feedback_judged)
     announce(given, f"feedback.{given.status}")
     return given
 
@@ -87,12 +81,7 @@ def assign(*, feedback: Feedback, principal: Principal, user_id: UUID | None) ->
     if user_id is not None:
         _check_assignee(feedback, user_id)
     Feedback.objects.filter(pk=feedback.pk).update(assignee_id=user_id)
-    audit.append(
-        workspace_id=feedback.workspace_id,
-        actor=principal.username,
-        event="feedback.assigned",
-        details={"feedback": feedback.id, "assignee": user_id},
-    )
+    record(feedback, principal.username, "assigned", assignee=user_id)
     feedback.refresh_from_db()
     return feedback
 

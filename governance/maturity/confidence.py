@@ -1,5 +1,6 @@
 """An agent's confidence: the one place that moves it, each time with a row that says why."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
@@ -53,11 +54,13 @@ def apply_change(agent_id: UUID, cause: Cause) -> ConfidenceChange | None:
 
 
 @transaction.atomic
-def reverse_changes(agent_id: UUID, source_id: UUID, *, reason: str) -> list[ConfidenceChange]:
-    """Take back what this source had moved, as much as had been applied."""
+def reverse_changes(
+    agent_id: UUID, source_id: UUID, *, reason: str, but: Collection[ConfidenceEvent] = ()
+) -> list[ConfidenceChange]:
+    """Take back what this source had moved, as much as had been applied; the events in `but` stand."""
     agent = locked(agent_id)
     made = []
-    for change in standing(source_id).filter(agent=agent):
+    for change in standing(source_id).filter(agent=agent).exclude(event__in=but):
         cause = Cause(ConfidenceEvent.REVERSAL, -change.applied, reason, Source(change.source), source_id)
         made.append(_move(agent, cause, f"{change.key}:reversal", reverses=change))
     return made

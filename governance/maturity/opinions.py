@@ -10,7 +10,8 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from agents.services import DIRECT
-from feedback.models import Feedback, FeedbackStatus
+from feedback.models import Feedback, Part
+from feedback.rollups import CORRECTION_ACCEPTED, NEGATIVE, OPINION_ACCEPTED, POSITIVE
 from governance.maturity.confidence import Cause, apply_change, locked, reverse_changes
 from governance.maturity.runs import LEAVE_TIME, LOOK_BACK, recount_interventions
 from governance.models import Approval, ApprovalStatus, ConfidenceChange, ConfidenceEvent, Source
@@ -20,6 +21,12 @@ SENTIMENTS = {
     "positive": (ConfidenceEvent.FEEDBACK_POSITIVE, Decimal("0.005")),
     "negative": (ConfidenceEvent.FEEDBACK_NEGATIVE, Decimal("-0.01")),
 }
+# Which feedback counts as what; the same as `_causes`, said to the database.
+COUNTS = {
+    ConfidenceEvent.CORRECTION_ACCEPTED: CORRECTION_ACCEPTED,
+    ConfidenceEvent.FEEDBACK_POSITIVE: OPINION_ACCEPTED & POSITIVE,
+    ConfidenceEvent.FEEDBACK_NEGATIVE: OPINION_ACCEPTED & NEGATIVE,
+}
 # Thumbs and ratings of one member on one agent that count, a day (UTC).
 MOST_A_DAY = 3
 EDITED, REJECTED = Decimal("-0.05"), Decimal("-0.10")
@@ -28,28 +35,29 @@ _APPROVED = (ApprovalStatus.APPROVED, ApprovalStatus.EXECUTED, ApprovalStatus.FA
 
 @transaction.atomic
 def settle_feedback(feedback_id: UUID) -> UUID | None:
-    """Count accepted feedback, take back what was rejected since; gives the agent. Pending feedback counts nothing."""
+    """Count what is accepted of a feedback, take back what is not or not any more; gives the agent."""
     agent_id = Feedback.objects.filter(pk=feedback_id).values_list("agent_id", flat=True).first()
     if agent_id is None:
         return None
     locked(agent_id)
     # Read under the lock: of two who come at once, the later sees what the earlier saw or something newer.
     feedback = Feedback.objects.get(pk=feedback_id)
-    if feedback.status == FeedbackStatus.ACCEPTED:
-        for cause in _causes(feedback):
-            apply_change(agent_id, cause)
-    else:
-        reverse_changes(agent_id, feedback_id, reason=f"The feedback is {feedback.status} now.")
+    causes = _causes(feedback)
+    now = "withdrawn" if feedback.is_withdrawn else feedback.status
+    reverse_changes(agent_id, feedback_id, reason=f"The feedback is {now} now.", but=[cause.event for cause in causes])
+    for cause in causes:
+        apply_change(agent_id, cause)
     return agent_id
 
 
 def _causes(feedback: Feedback) -> list[Cause]:
+    """What counts of it now: of a split one part, of what is pending, rejected or withdrawn nothing."""
     found = []
-    if feedback.correction:
+    if feedback.is_accepted(Part.CORRECTION):
         reason = "A correction was accepted."
         found.append(Cause(ConfidenceEvent.CORRECTION_ACCEPTED, CORRECTED, reason, Source.FEEDBACK, feedback.pk))
     sentiment = feedback.get_sentiment()
-    if sentiment in SENTIMENTS:
+    if sentiment in SENTIMENTS and feedback.is_accepted(Part.OPINION):
         event, delta = SENTIMENTS[sentiment]
         reason = f"Feedback was {sentiment}."
         if _counted_today(feedback) >= MOST_A_DAY:
@@ -59,7 +67,10 @@ def _causes(feedback: Feedback) -> list[Cause]:
 
 
 def _counted_today(feedback: Feedback) -> int:
-    """How many other thumbs and ratings of this member on this agent count for the day of this one."""
+    """How many other thumbs and ratings of this member on this agent count for the day of this one.
+
+    People without an account share one member's share: nobody knows whether they are one or many.
+    """
     midnight = feedback.created_at.replace(hour=0, minute=0, second=0, microsecond=0)
     of_the_day = Feedback.objects.filter(
         agent_id=feedback.agent_id,
@@ -96,16 +107,17 @@ def settle_approval(approval_id: UUID) -> UUID | None:
 
 
 def missed_feedback_ids() -> list[UUID]:
-    """Feedback whose effect is not what its status says."""
+    """Feedback whose effect is not what its row says."""
     now = timezone.now()
-    lately = Q(created_at__gt=now - LOOK_BACK) | Q(adjudicated_at__gt=now - LOOK_BACK)
-    settled = ConfidenceChange.objects.filter(source_id=OuterRef("pk"), reverses=None, reversal=None)
-    speaks = ~Q(correction="") | ~Q(thumb="") | Q(rating__in=(1, 2, 4, 5))
-    late = Feedback.objects.filter(lately, speaks, created_at__lt=now - LEAVE_TIME).exclude(agent__slug=DIRECT)
-    late = late.annotate(is_settled=Exists(settled))
-    uncounted = Q(status=FeedbackStatus.ACCEPTED, is_settled=False)
-    left_over = Q(is_settled=True) & ~Q(status=FeedbackStatus.ACCEPTED)
-    return list(late.filter(uncounted | left_over).values_list("pk", flat=True))
+    lately = Q(updated_at__gt=now - LOOK_BACK) | Q(adjudicated_at__gt=now - LOOK_BACK)
+    late = Feedback.objects.filter(lately, created_at__lt=now - LEAVE_TIME).exclude(agent__slug=DIRECT)
+    stands = ConfidenceChange.objects.filter(source_id=OuterRef("pk"), reverses=None, reversal=None)
+    is_missed = Q()
+    for event, counts in COUNTS.items():
+        is_settled = Q(Exists(stands.filter(event=event)))
+        should_be = counts & Q(withdrawn_at=None)
+        is_missed |= (should_be & ~is_settled) | (~should_be & is_settled)
+    return list(late.filter(is_missed).values_list("pk", flat=True))
 
 
 def missed_approval_ids() -> list[UUID]:

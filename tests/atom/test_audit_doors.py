@@ -14,6 +14,7 @@ from agents.models import Agent, Maturity, Message, Run, RunStatus
 from atom.ground import audit
 from atom.ground.models import AuditEntry, User, Workspace
 from atom.ground.principal import Principal
+from feedback.models import Feedback, Variant, WebhookDelivery
 from governance import execution
 from governance.maturity import proposals
 from governance.models import Approval, Proposal, Review, ReviewStatus, TrainingTask
@@ -145,11 +146,48 @@ def through_policies(walk: Walk) -> None:
         walk.go(f"POST api/policies/<uuid:policy_id>/{verb}/", body, policy_id=policy)
 
 
-def through_feedback(walk: Walk, intern: Agent, workspace: Workspace) -> None:
+def through_feedback(walk: Walk, intern: Agent, workspace: Workspace, hook: str) -> None:
     run = Run.objects.create(workspace=workspace, agent=intern, status=RunStatus.SUCCEEDED)
-    Message.objects.create(workspace=workspace, run=run, role="assistant", parts=[{"type": "text", "text": "Hi."}])
+    said = [{"type": "text", "text": "Hi."}]
+    answer = Message.objects.create(workspace=workspace, run=run, role="assistant", parts=said)
     given = walk.go("POST api/feedback/", {"run_id": str(run.id), "correction": "Hello."})
-    walk.go("POST api/feedback/<uuid:feedback_id>/adjudicate/", {"accepted": True}, feedback_id=given["id"])
+    one = {"feedback_id": given["id"]}
+    walk.go("POST api/feedback/<uuid:feedback_id>/assign/", {"user": "alice"}, **one)
+    walk.go("POST api/feedback/<uuid:feedback_id>/adjudicate/", {"accepted": True}, **one)
+    walk.go("PATCH api/feedback/<uuid:feedback_id>/", {"comment": "politely"}, **one)
+    walk.go("DELETE api/feedback/<uuid:feedback_id>/", **one)
+    walk.go("POST api/feedback/batch/", {"feedback": [{"run_id": str(run.id), "thumb": "up"}]})
+    reviewer = walk.go("POST api/feedback/reviewers/", {"user": "carol", "category": "tone"})
+    walk.go("DELETE api/feedback/reviewers/<uuid:reviewer_id>/", reviewer_id=reviewer["id"])
+    link = walk.go("POST api/messages/<uuid:message_id>/feedback-link/", {}, message_id=answer.id)
+    walk.go("DELETE api/feedback-links/<uuid:link_id>/", link_id=link["id"])
+    walk.go("PUT api/feedback/digest/", {"frequency": "daily", "recipients": ["alice@example.org"]})
+    made = walk.go("POST api/feedback/webhooks/", {"url": hook})
+    walk.go("POST api/feedback/", {"run_id": str(run.id), "thumb": "down"})
+    sent = WebhookDelivery.objects.get(webhook=made["id"])
+    walk.go("POST api/feedback/webhooks/deliveries/<uuid:delivery_id>/replay/", delivery_id=sent.pk)
+    walk.go("DELETE api/feedback/webhooks/<uuid:webhook_id>/", webhook_id=made["id"])
+
+
+def won_by_terse(experiment_id: str) -> None:
+    """A hundred people like the second variant and nobody the first."""
+    for variant in Variant.objects.filter(experiment=experiment_id).select_related("experiment"):
+        owner = {"workspace_id": variant.experiment.workspace_id, "agent_id": variant.experiment.agent_id}
+        run = Run.objects.create(**owner, variant=variant.id, status=RunStatus.SUCCEEDED)
+        answer = Message.objects.create(workspace_id=run.workspace_id, run=run, role="assistant", parts=[])
+        said = {"thumb": "up" if variant.place else "down", "variant": variant.id, "status": "accepted"}
+        Feedback.objects.bulk_create(Feedback(**owner, run=run, message=answer, **said) for _ in range(100))
+
+
+def through_experiments(walk: Walk, intern: Agent) -> None:
+    asked = {"agent": intern.slug, "name": "Terser", "variants": [{"name": "as it is"}, {"name": "terse"}]}
+    asked["variants"][1]["system_prompt"] = "Be terse."
+    draft, tried = (walk.go("POST api/experiments/", {**asked, "name": name})["id"] for name in ("A", "B"))
+    walk.go("DELETE api/experiments/<uuid:experiment_id>/", experiment_id=draft)
+    walk.go("POST api/experiments/<uuid:experiment_id>/start/", experiment_id=tried)
+    won_by_terse(tried)
+    walk.go("POST api/experiments/<uuid:experiment_id>/stop/", {"reason": "clear"}, experiment_id=tried)
+    walk.go("POST api/experiments/<uuid:experiment_id>/promote/", experiment_id=tried)
 
 
 def through_levels(walk: Walk, student: Agent, bob: Principal, deciding: APIClient) -> None:
@@ -200,6 +238,7 @@ def test_every_door_that_changes_what_may_happen_leaves_an_entry(
     walk: Walk,
     api: Callable[..., APIClient],
     bob: Principal,
+    carol: Principal,
     workspace: Workspace,
     make_agent: Callable[..., Agent],
 ) -> None:
@@ -210,7 +249,9 @@ def test_every_door_that_changes_what_may_happen_leaves_an_entry(
     through_approvals(walk, deciding, intern)
     through_grants_and_budgets(walk, intern)
     through_policies(walk)
-    through_feedback(walk, intern, workspace)
+    # An address by number: nobody asks a name server.
+    through_feedback(walk, intern, workspace, hook="https://93.184.215.14/hook")
+    through_experiments(walk, intern)
     through_levels(walk, make_agent("student", maturity=Maturity.STUDENT), bob, deciding)
     through_runs_and_stops(walk, make_agent("captain"))
     assert walk.silent == set()

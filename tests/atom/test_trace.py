@@ -39,7 +39,7 @@ def ids(workspace: Workspace, intern: Agent, alice: Principal, bob: Principal) -
     verdict = judge_action(action_of(intern, run_id=run.id))
     approve(approval=Approval.objects.get(decision=verdict.decision_id), principal=bob, revision=1)
     given = give_feedback(principal=alice, run_id=run.id, correction="It was archived.")
-    adjudicate(feedback=given, principal=bob, accepted=True)
+    adjudicate(feedback=given, principal=bob, decision="accept")
     assert verdict.decision_id
     assert verdict.approval_id
     return {

@@ -15,7 +15,7 @@ from atom.ground.principal import Principal
 from feedback import limits
 from feedback.models import Feedback, FeedbackRevision
 from feedback.services import giving, judging
-from feedback.signals import feedback_adjudicated
+from feedback.signals import feedback_given, feedback_judged
 from feedback.tasks import aggregate_feedback
 
 API = Callable[..., APIClient]
@@ -24,15 +24,20 @@ MakeAnswer = Callable[..., Message]
 
 @pytest.fixture
 def told() -> Any:
-    """Outcomes of `feedback_adjudicated`, in the order in which they are told."""
+    """Names of the facts, in the order in which they are told."""
     heard: list[str] = []
 
-    def listen(outcome: str, **_: Any) -> None:
-        heard.append(outcome)
+    def given(**_: Any) -> None:
+        heard.append("given")
 
-    feedback_adjudicated.connect(listen)
+    def judged(**_: Any) -> None:
+        heard.append("judged")
+
+    feedback_given.connect(given)
+    feedback_judged.connect(judged)
     yield heard
-    feedback_adjudicated.disconnect(listen)
+    feedback_given.disconnect(given)
+    feedback_judged.disconnect(judged)
 
 
 def test_saying_something_else_replaces_what_was_said_and_keeps_it_as_history(
@@ -176,38 +181,27 @@ def test_the_correction_is_shown_as_a_difference(api: API, carol: Principal, mak
     assert shown == [{"op": "same", "text": "hello"}, {"op": "added", "text": " there"}]
 
 
-def test_thumbs_count_at_once_and_a_change_of_mind_reverses_them(
-    carol: Principal, make_answer: MakeAnswer, told: list[str], django_capture_on_commit_callbacks: Callable[..., Any]
-) -> None:
-    answer = make_answer()
-    with django_capture_on_commit_callbacks(execute=True):
-        given = giving.give_feedback(principal=carol, message_id=answer.id, thumb="up")
-    assert told == ["accepted"]
-    with django_capture_on_commit_callbacks(execute=True):
-        giving.give_feedback(principal=carol, message_id=answer.id, thumb="down")
-    assert told == ["accepted", "reversed", "accepted"]
-    with django_capture_on_commit_callbacks(execute=True):
-        giving.give_feedback(principal=carol, message_id=answer.id, thumb="down", comment="more words, same opinion")
-    assert len(told) == 3
-    with django_capture_on_commit_callbacks(execute=True):
-        giving.withdraw_feedback(feedback=given, principal=carol)
-    assert told[3:] == ["reversed"]
-
-
-def test_a_correction_counts_when_it_is_accepted_and_no_longer_when_it_is_rejected(
+def test_every_change_of_what_counts_is_told_once_and_the_trail_holds_it(
     bob: Principal,
     carol: Principal,
     make_answer: MakeAnswer,
     told: list[str],
     django_capture_on_commit_callbacks: Callable[..., Any],
 ) -> None:
+    answer = make_answer()
     with django_capture_on_commit_callbacks(execute=True):
-        given = giving.give_feedback(principal=carol, message_id=make_answer().id, correction="better")
-    assert told == []
-    for decision, heard in (("accept", ["accepted"]), ("reject", ["accepted", "reversed"])):
-        with django_capture_on_commit_callbacks(execute=True):
-            judging.adjudicate(feedback=given, principal=bob, decision=decision)  # type: ignore[arg-type]
-        assert told == heard
+        given = giving.give_feedback(principal=carol, message_id=answer.id, thumb="up")
+    with django_capture_on_commit_callbacks(execute=True):
+        giving.give_feedback(principal=carol, message_id=answer.id, thumb="down")
+        giving.give_feedback(principal=carol, message_id=answer.id, thumb="down")
+    with django_capture_on_commit_callbacks(execute=True):
+        judging.adjudicate(feedback=given, principal=bob, decision="reject")
+    with django_capture_on_commit_callbacks(execute=True):
+        giving.withdraw_feedback(feedback=given, principal=carol)
+    assert told == ["given", "given", "judged", "judged"]
+    entries = AuditEntry.objects.filter(event__startswith="feedback.").order_by("seq")
+    words = ["given", "changed", "rejected", "withdrawn"]
+    assert [entry.event for entry in entries] == [f"feedback.{word}" for word in words]
 
 
 def test_words_that_a_reviewer_rejected_are_judged_again_after_an_edit(

@@ -202,7 +202,7 @@ def test_an_accepted_correction_counts_and_a_rejected_one_is_taken_back(
 ) -> None:
     given = said(carol, captain, correction="no, 42")
     for accepted, after in ((True, 0.4), (False, 0.5), (True, 0.4), (False, 0.5)):
-        adjudicate(feedback=given, principal=bob, accepted=accepted)
+        adjudicate(feedback=given, principal=bob, decision="accept" if accepted else "reject")
         opinions.settle_feedback(given.pk)
         opinions.settle_feedback(given.pk)
         assert confidence(captain) == after
@@ -211,7 +211,7 @@ def test_an_accepted_correction_counts_and_a_rejected_one_is_taken_back(
 
 def test_a_rejected_thumb_is_taken_back(captain: Agent, carol: Principal, bob: Principal) -> None:
     given = said(carol, captain, thumb="down")
-    adjudicate(feedback=given, principal=bob, accepted=False)
+    adjudicate(feedback=given, principal=bob, decision="reject")
     opinions.settle_feedback(given.pk)
     assert confidence(captain) == 0.5
 
@@ -243,7 +243,7 @@ def test_feedback_and_its_adjudication_queue_their_counting(
     with TestCase.captureOnCommitCallbacks(execute=True):
         given = give_feedback(principal=carol, run_id=run.pk, thumb="up")
     with TestCase.captureOnCommitCallbacks(execute=True):
-        adjudicate(feedback=given, principal=bob, accepted=False)
+        adjudicate(feedback=given, principal=bob, decision="reject")
     assert queued().count(("governance.maturity.tasks.settle_feedback", str(given.pk))) == 2
 
 
@@ -257,7 +257,7 @@ def test_feedback_that_nobody_was_told_of_is_found_by_the_sweep(
         tasks.settle_missed()
         assert opinions.missed_feedback_ids() == []
         assert confidence(captain) == 0.515
-        adjudicate(feedback=given, principal=bob, accepted=False)
+        adjudicate(feedback=given, principal=bob, decision="reject")
         assert opinions.missed_feedback_ids() == [given.pk]
 
 

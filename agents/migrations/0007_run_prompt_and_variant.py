@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0004_token_binding'),
+        ('agents', '0006_stored_responses'),
     ]
 
     operations = [
