@@ -49,6 +49,8 @@ PAGES: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("governance.policy", "Policies", "policy"),
             ("feedback.feedback", "Feedback", "thumbs_up_down"),
             ("feedback.feedbacktojudge", "To judge", "rule"),
+            ("feedback.experiment", "Experiments", "experiment"),
+            ("feedback.webhookdelivery", "Webhook deliveries", "outbox"),
             ("ground.auditentry", "Audit trail", "history"),
         ),
     ),
@@ -147,6 +149,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     if Scope.CHAT in principal.scopes:
         top.append(_link("Playground", "forum", reverse("playground"), request=request))
         top.append(_link("Usage", "payments", reverse("usage"), request=request))
+    if Scope.FEEDBACK in principal.scopes:
+        top.append(_link("What people say", "monitoring", reverse("feedback-figures"), request=request))
     if Scope.SUPERVISE in principal.scopes:
         top.append(_link("Live", "sensors", reverse("live"), request=request))
     if admin.site.get_model_admin(Approval).has_view_permission(request):

@@ -9,6 +9,7 @@ from agents.usage_page import usage_page
 from atom import views
 from atom.trace_api import TraceOf
 from atom.trace_page import trace_page
+from feedback.figures.page import figures_page
 from feedback.page import feedback_page
 from governance.maturity.pages import agent_level, oversight_page
 from governance.supervision.pages import live_page
@@ -25,6 +26,7 @@ urlpatterns = [
     path("f/<str:token>/", feedback_page, name="feedback-page"),
     path("admin/playground/", admin.site.admin_view(playground), name="playground"),
     path("admin/usage/", admin.site.admin_view(usage_page), name="usage"),
+    path("admin/feedback-figures/", admin.site.admin_view(figures_page), name="feedback-figures"),
     path("admin/oversight/", admin.site.admin_view(oversight_page), name="oversight"),
     *(
         path(

@@ -6,6 +6,7 @@ the Welch-Satterthwaite degrees of freedom; Student's t by the incomplete beta f
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -197,3 +198,20 @@ def correlation(count: int, sums: tuple[float, float], squares: tuple[float, flo
         return None
     r = (products - sums[0] * sums[1] / count) / math.sqrt(x_spread * y_spread)
     return max(-1.0, min(1.0, r))
+
+
+def cramers_v(table: Sequence[Sequence[int]]) -> float | None:
+    """How far rows and columns of counts go together, from 0 to 1 (Cramér 1946); None with a single row or column."""
+    rows = [row for row in table if sum(row)]
+    columns = [column for column in zip(*rows, strict=True) if sum(column)]
+    if min(len(rows), len(columns)) < 2:
+        return None
+    count = sum(map(sum, rows))
+    by_chance = [[sum(row) * sum(column) / count for column in columns] for row in rows]
+    seen = [[row[place] for place, column in enumerate(zip(*rows, strict=True)) if sum(column)] for row in rows]
+    chi_squared = sum(
+        (got - expected) ** 2 / expected
+        for got_row, expected_row in zip(seen, by_chance, strict=True)
+        for got, expected in zip(got_row, expected_row, strict=True)
+    )
+    return math.sqrt(chi_squared / (count * (min(len(rows), len(columns)) - 1)))

@@ -1,5 +1,7 @@
-"""Feedback in the admin."""
+"""Feedback, experiments and webhooks in the admin."""
 
-from feedback.admin import rows
+from feedback.admin.experiments import ExperimentAdmin
+from feedback.admin.outbox import DeliveryAdmin
+from feedback.admin.rows import FeedbackAdmin, QueueAdmin
 
-__all__ = ["rows"]
+__all__ = ["DeliveryAdmin", "ExperimentAdmin", "FeedbackAdmin", "QueueAdmin"]

@@ -90,9 +90,9 @@ class Compare(Figures):
 
 
 class Correlation(Figures):
-    """How opinion goes with cost and with latency: Pearson's r and how many feedbacks it rests on."""
+    """How opinion goes with cost and latency (Pearson's r) and model (Cramér's V), and how many feedbacks say so."""
 
     def get(self, request: Request) -> Response:
         wanted, _ = self.wanted(request)
-        found = relations.relations(who(request), queries.Filter(**asdict(wanted)))
+        found = relations.relations(who(request), wanted)
         return Response({name: asdict(relation) for name, relation in found.items()})

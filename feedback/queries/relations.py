@@ -1,7 +1,7 @@
-"""How people's opinion goes with cost and latency: read from the rows, because sums have forgotten which goes with
-which."""
+"""How people's opinion goes with cost, latency and model. The first two are read from the rows, because sums have
+forgotten which goes with which."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db.models import Case, Count, F, FloatField, Sum, Value, When
@@ -10,8 +10,9 @@ from django.db.models.functions import Cast
 from atom.ground.principal import Principal
 from feedback.models import Feedback
 from feedback.queries.rows import Filter, feedback_of
+from feedback.queries.sums import Wanted, cohorts
 from feedback.rollups import NEGATIVE, POSITIVE, RATED
-from feedback.statistics import correlation
+from feedback.statistics import correlation, cramers_v
 
 # The newest feedbacks looked at: a correlation does not get truer beyond, only slower.
 MOST = 20_000
@@ -23,16 +24,30 @@ _OPINION = Case(
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Pearson's r between opinion (-1, 0, 1) and a figure of the run; None where either never varies."""
+    """How strongly opinion goes with something; None where either never varies.
+
+    With a figure of the run it is Pearson's r of opinion (-1, 0, 1), from -1 to 1; with the model, which has no order,
+    Cramér's V, from 0 to 1.
+    """
 
     count: int
     r: float | None
 
 
-def relations(principal: Principal, wanted: Filter) -> dict[str, Relation]:
-    """Opinion beside `cost` and `latency`, over the newest rated feedbacks that are wanted."""
-    rows = feedback_of(principal, wanted).filter(RATED).select_related(None)
-    return {"cost": _relation(rows, "cost_nano_usd"), "latency": _relation(rows, "latency_ms")}
+def relations(principal: Principal, wanted: Wanted) -> dict[str, Relation]:
+    """Opinion beside `cost` and `latency`, over the newest rated feedbacks that are wanted, and beside `model`."""
+    rows = feedback_of(principal, Filter(**asdict(wanted))).filter(RATED).select_related(None)
+    return {
+        "cost": _relation(rows, "cost_nano_usd"),
+        "latency": _relation(rows, "latency_ms"),
+        "model": _with_model(principal, wanted),
+    }
+
+
+def _with_model(principal: Principal, wanted: Wanted) -> Relation:
+    sums = [row.summary for row in cohorts(principal, wanted, "model")]
+    table = [(one.positive, one.negative, one.rated - one.positive - one.negative) for one in sums]
+    return Relation(sum(one.rated for one in sums), cramers_v(table))
 
 
 def _relation(rows: Any, column: str) -> Relation:
