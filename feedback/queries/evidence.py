@@ -1,7 +1,7 @@
 """What feedback proves about an agent: the facts that promotion and confidence lean on. Accepted feedback only."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db.models import Avg, Count, Q
 from django.utils import timezone
@@ -39,26 +39,35 @@ class PromotionEvidence:
     interval: Interval | None
     average_rating: float | None
 
-    def problems(self, to: str) -> list[str]:
-        """Why this is not enough for the level `to`, in sentences; empty when it is."""
-        bar = AUTONOMOUS_BAR if to == "autonomous" else BAR
+    def against(self, level: str) -> list[str]:
+        """Why people's words speak against the level, in sentences.
+
+        Shares of fewer than 10 feedbacks say nothing; corrections that reviewers accepted always do.
+        """
+        bar = AUTONOMOUS_BAR if level == "autonomous" else BAR
         found = []
-        if self.total < LEAST_FEEDBACKS:
-            found.append(f"{LEAST_FEEDBACKS - self.total} more accepted feedbacks are needed in {DAYS} days.")
-        if self.positive_ratio is not None and self.positive_ratio < bar.positive_ratio:
-            found.append(
-                f"{self.positive_ratio:.0%} of the feedback is positive; {bar.positive_ratio:.0%} is asked for."
-            )
-        if self.average_rating is not None and self.average_rating < bar.rating:
-            found.append(f"The average rating is {self.average_rating:.1f}; {bar.rating} is asked for.")
+        is_enough = self.total >= LEAST_FEEDBACKS
+        if is_enough and self.positive_ratio is not None and self.positive_ratio < bar.positive_ratio:
+            found.append(f"{self.positive_ratio:.0%} of the feedback is positive; {bar.positive_ratio:.0%} must be.")
+        if is_enough and self.average_rating is not None and self.average_rating < bar.rating:
+            found.append(f"The average rating is {self.average_rating:.1f}; {bar.rating} is needed.")
         if self.corrections > bar.corrections:
-            found.append(f"{self.corrections} corrections were accepted; at most {bar.corrections} are allowed.")
+            found.append(f"{self.corrections} corrections were accepted; at most {bar.corrections} may be.")
         return found
 
+    def in_words(self, level: str) -> str:
+        """What people's words say about the level, in a sentence or more."""
+        against = self.against(level)
+        if against:
+            return " ".join(against)
+        if self.total < LEAST_FEEDBACKS:
+            return f"{LEAST_FEEDBACKS - self.total} more accepted feedbacks would say something."
+        return f"{self.positive} of {self.total} accepted feedbacks are positive."
 
-def promotion_evidence(agent: Agent) -> PromotionEvidence:
-    """What people said about this agent in the last 30 days, as far as it was accepted. For the room above."""
-    since = timezone.now() - timedelta(days=DAYS)
+
+def promotion_evidence(agent: Agent, *, since: datetime) -> PromotionEvidence:
+    """What people said about this agent since then, at most 30 days ago, as far as it was accepted."""
+    since = max(since, timezone.now() - timedelta(days=DAYS))
     found = (
         current()
         .filter(agent=agent, created_at__gte=since)

@@ -117,6 +117,8 @@ class ProposalAdmin(DecidedAdmin):
     @column("The evidence")
     def why(self, row: Proposal) -> SafeString:
         reasons = row.evidence.get("reasons") or [one["sentence"] for one in row.evidence.get("criteria", ())]
+        if said := row.evidence.get("feedback"):
+            reasons = [*reasons, f"{said['positive']} of {said['total']} accepted feedbacks of 30 days are positive."]
         return format_html_join("", "<div>{}</div>", ((reason,) for reason in reasons))
 
 

@@ -42,6 +42,7 @@ def agent_panel(agent: Agent, principal: Principal) -> SafeString:
         "agent": agent,
         "evidence": evidence,
         "criteria": [_line(criterion) for criterion in evidence.criteria],
+        "said": evidence.feedback.in_words(evidence.to) if evidence.feedback and evidence.to else "",
         "proposal": open_proposals.first(),
         "capabilities": _by_decision(capabilities_of(agent)),
         "level_changes": queries.levels_of(agent)[:LATEST],

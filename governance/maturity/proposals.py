@@ -14,6 +14,7 @@ from atom.ground import audit
 from atom.ground.errors import AlreadyDecided, Conflict
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
+from feedback.queries import promotion_evidence
 from governance.maturity.confidence import locked
 from governance.maturity.facts import facts_of, last_change_at
 from governance.maturity.levels import LEVELS, is_above, next_level, set_level
@@ -43,12 +44,14 @@ def consider(agent_id: UUID) -> Proposal | None:
 def shortfall_of(agent: Agent) -> dict[str, Any]:
     """How the last 20 runs fall under the criteria of the level held; empty when they do not, or are not 20 yet.
 
-    Of the criteria those that 20 runs can show: how often people stepped in, and what reviewers said.
+    Of the criteria those that 20 runs can show: how often people stepped in, and what reviewers said. And what people
+    said of its answers.
     """
     level = Maturity(agent.maturity)
     if level not in NEEDED:
         return {}
-    facts = facts_of(agent, last_change_at(agent), SPEAKS_FROM[level], newest=LAST_RUNS)
+    since = last_change_at(agent)
+    facts = facts_of(agent, since, SPEAKS_FROM[level], newest=LAST_RUNS)
     if facts.runs < LAST_RUNS:
         return {}
     needed, stepped_in = NEEDED[level], 1 - facts.untouched.value
@@ -57,7 +60,9 @@ def shortfall_of(agent: Agent) -> dict[str, Any]:
         why.append(f"People stepped in in {stepped_in:.0%} of the last 20 runs; {needed.intervention_rate:.0%} may be.")
     if facts.right.count and facts.right.value < needed.compliance:
         why.append(f"{facts.right.value:.0%} of the reviewed actions were right; {needed.compliance:.0%} must be.")
-    return {"runs": facts.runs, "reasons": why} if why else {}
+    said = promotion_evidence(agent, since=since)
+    why += said.against(level)
+    return {"runs": facts.runs, "reasons": why, "feedback": asdict(said)} if why else {}
 
 
 def as_json(evidence: Evidence) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def promote(*, agent: Agent, principal: Principal, to: str, reason: str) -> Agen
         raise Conflict(f"A level is never skipped: {next_level(found.maturity)} comes next.", param="to")
     evidence = evidence_of(found)
     if not evidence.holds:
-        missing = {criterion.name: criterion.sentence for criterion in evidence.criteria if not criterion.holds}
+        missing = evidence.missing
         raise Conflict(f"The evidence is missing: {' '.join(missing.values())}", details=missing)
     _close(Proposal.objects.filter(agent=found, to=to).first(), principal, ProposalStatus.CONFIRMED, reason)
     set_level(found, to, reason=reason, by=principal.username, evidence=as_json(evidence))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agents.models import Agent, Maturity
+from feedback.queries import PromotionEvidence, promotion_evidence
 from governance.catalogue import CHANGE, PROPOSE
 from governance.maturity.facts import Facts, Share, facts_of, last_change_at
 from governance.maturity.levels import next_level
@@ -74,7 +75,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All of it, for the level `to`; None above the highest level."""
+    """All of it, for the level `to`; None above the highest level.
+
+    `feedback` is what people said in the last 30 days. It is no criterion of its own, for few agents are rated ten
+    times a month; but a level that it speaks against is not reached.
+    """
 
     agent: str
     maturity: str
@@ -84,6 +89,15 @@ class Evidence:
     holds: bool
     criteria: Sequence[Criterion] = ()
     parts: Sequence[Part] = ()
+    feedback: PromotionEvidence | None = None
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """What has to change first, by name."""
+        found = {criterion.name: criterion.sentence for criterion in self.criteria if not criterion.holds}
+        if self.feedback is not None and self.to is not None and self.feedback.against(self.to):
+            found["feedback"] = self.feedback.in_words(self.to)
+        return found
 
 
 def evidence_of(agent: Agent) -> Evidence:
@@ -101,8 +115,9 @@ def evidence_of(agent: Agent) -> Evidence:
         _readiness(parts, facts.runs, needed.readiness),
         _confidence(facts, needed.confidence),
     )
-    holds = all(criterion.holds for criterion in criteria)
-    return Evidence(agent.slug, agent.maturity, to, since, facts.runs, holds, criteria, parts)
+    said = promotion_evidence(agent, since=since)
+    holds = all(criterion.holds for criterion in criteria) and not said.against(to)
+    return Evidence(agent.slug, agent.maturity, to, since, facts.runs, holds, criteria, parts, said)
 
 
 def parts_of(facts: Facts) -> tuple[Part, ...]:
