@@ -53,7 +53,7 @@ def join(apps, *ids):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0007_run_prompt_and_variant'),
+        ('agents', '0010_run_prompt_and_variant'),
         ('feedback', '0001_initial'),
         ('ground', '0003_token_models'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),

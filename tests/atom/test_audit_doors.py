@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
@@ -169,7 +170,7 @@ def through_feedback(walk: Walk, intern: Agent, workspace: Workspace, hook: str)
     walk.go("DELETE api/feedback/webhooks/<uuid:webhook_id>/", webhook_id=made["id"])
 
 
-def won_by_terse(experiment_id: str) -> None:
+def won_by_terse(experiment_id: UUID) -> None:
     """A hundred people like the second variant and nobody the first."""
     for variant in Variant.objects.filter(experiment=experiment_id).select_related("experiment"):
         owner = {"workspace_id": variant.experiment.workspace_id, "agent_id": variant.experiment.agent_id}
@@ -180,12 +181,12 @@ def won_by_terse(experiment_id: str) -> None:
 
 
 def through_experiments(walk: Walk, intern: Agent) -> None:
-    asked = {"agent": intern.slug, "name": "Terser", "variants": [{"name": "as it is"}, {"name": "terse"}]}
-    asked["variants"][1]["system_prompt"] = "Be terse."
+    arms = [{"name": "as it is"}, {"name": "terse", "system_prompt": "Be terse."}]
+    asked = {"agent": intern.slug, "variants": arms}
     draft, tried = (walk.go("POST api/experiments/", {**asked, "name": name})["id"] for name in ("A", "B"))
     walk.go("DELETE api/experiments/<uuid:experiment_id>/", experiment_id=draft)
     walk.go("POST api/experiments/<uuid:experiment_id>/start/", experiment_id=tried)
-    won_by_terse(tried)
+    won_by_terse(UUID(tried))
     walk.go("POST api/experiments/<uuid:experiment_id>/stop/", {"reason": "clear"}, experiment_id=tried)
     walk.go("POST api/experiments/<uuid:experiment_id>/promote/", experiment_id=tried)
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0006_stored_responses'),
+        ('agents', '0009_attempts_of_an_agent'),
     ]
 
     operations = [
