@@ -29,6 +29,11 @@ from atom.ground.store import store
 from llm.messages import Part
 
 KIND = "run"
+# What a run's row says from its beginning.
+_OPENED = (
+    "workspace_id", "agent_id", "user_id", "token_id", "door", "model_requested", "allowed_models", "prompt_version",
+    "variant",
+)  # fmt: skip
 
 # An end is noted unless somebody wants something of the run that stands in the database. KEYS: the mark of such a wish,
 # the journal. ARGV: the entry's kind and data. Gives 1 when it is noted.
@@ -41,9 +46,7 @@ return 1
 
 def opened(run: Run, parts: Sequence[Part]) -> journal.Entry:
     """How the run, which has no row yet, began."""
-    fields = ("workspace_id", "agent_id", "user_id", "token_id", "door", "model_requested", "allowed_models")
-    fields += ("prompt_version", "variant")
-    row: dict[str, Any] = {name: getattr(run, name) for name in fields}
+    row: dict[str, Any] = {name: getattr(run, name) for name in _OPENED}
     row |= {"id": run.id, "created_at": run.created_at}
     return journal.Entry(KIND, {"opened": row, "message": uuid4(), "parts": [to_json(part) for part in parts]})
 
