@@ -62,8 +62,7 @@ def test_one_run_told_32_times_counts_once(captain: Agent) -> None:
 
 
 def test_of_32_thumbs_at_once_three_count(captain: Agent, carol: Principal) -> None:
-    run = ended_run(captain)
-    given = [give_feedback(principal=carol, run_id=run.pk, thumb="up") for _ in range(MANY)]
+    given = [give_feedback(principal=carol, run_id=ended_run(captain).pk, thumb="up") for _ in range(MANY)]
     left = iter(given)
     all_at_once(lambda: opinions.settle_feedback(next(left).pk) is not None)
     captain.refresh_from_db()
