@@ -96,6 +96,14 @@ def test_every_figure_leads_to_exactly_the_rows_behind_it(alice: Principal) -> N
 
 
 @pytest.mark.usefixtures("said")
+def test_an_agents_row_leads_to_that_agents_feedback_only(alice: Principal) -> None:
+    client = signed_in(alice)
+    row = re.search(r'<a href="([^"]*)">writer</a>', shown(client, days=90))
+    assert row is not None
+    assert client.get(row[1]).context["cl"].result_count == 1
+
+
+@pytest.mark.usefixtures("said")
 def test_the_page_is_narrowed_to_an_agent_and_a_model(alice: Principal) -> None:
     client = signed_in(alice)
     page = shown(client, agent="helper", model="gpt-4o-mini")
