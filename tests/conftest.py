@@ -27,6 +27,7 @@ from atom.ground.principal import Principal
 from atom.ground.services import add_member, create_user, create_workspace
 from atom.ground.tokens import create_token, principal_of_user
 from atom.supervisor.parts import free_port
+from tests.simulators.mcp_server import http_server
 from tests.simulators.openai import OpenAISimulator
 
 PASSWORD = "correct horse battery"
@@ -201,3 +202,25 @@ def server(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-simulated-openai-key")
     monkeypatch.setenv("OPENAI_BASE_URL", openai_simulator.base_url)
     return web_server.url
+
+
+@pytest.fixture(scope="module")
+def mcp_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path_factory.mktemp("mcp")
+    with http_server(folder) as url:
+        yield folder, url
+
+
+@pytest.fixture
+def mcp_folder(mcp_process: tuple[Path, str]) -> Path:
+    """The folder of the MCP server under test, empty at the start of each test."""
+    folder = mcp_process[0]
+    for file in folder.iterdir():
+        file.unlink()
+    return folder
+
+
+@pytest.fixture
+def mcp_url(mcp_process: tuple[Path, str], mcp_folder: Path) -> str:
+    """The address of a real MCP server in a process of its own."""
+    return mcp_process[1]

@@ -66,6 +66,7 @@ class Walk:
         path = route
         for name, value in ids.items():
             path = path.replace(f"<uuid:{name}>", str(value)).replace(f"<str:{name}>", str(value))
+            path = path.replace(f"<path:{name}>", str(value))
         answer = getattr(client or self.client, verb.lower())(f"/{path}", body, format="json")
         assert answer.status_code in {200, 201, 202, 204}, f"{door}: {answer.content!r}"
         added = AuditEntry.objects.order_by("at", "seq")[before:]
@@ -219,6 +220,18 @@ def through_levels(walk: Walk, student: Agent, bob: Principal, deciding: APIClie
     assert walk.left["POST api/runs/<uuid:run_id>/rating/"] == ["run.rated"]
 
 
+def through_mcp_servers(walk: Walk, url: str) -> None:
+    server = "api/mcp-servers/<uuid:server_id>/"
+    body = {"slug": "small", "name": "Small", "transport": "http", "url": url}
+    server_id = walk.go("POST api/mcp-servers/", body)["id"]
+    found = walk.go(f"POST {server}refresh/", server_id=server_id)["tools"]
+    read = next(tool["digest"] for tool in found if tool["name"] == "read_note")
+    for verb, given in (("approve", {"digest": read, "action": "read_notes"}), ("withdraw", {})):
+        walk.go(f"POST {server}tools/<path:name>/{verb}/", given, server_id=server_id, name="read_note")
+    walk.go(f"PATCH {server}", {"name": "Other"}, server_id=server_id)
+    walk.go(f"DELETE {server}", server_id=server_id)
+
+
 def through_runs_and_stops(walk: Walk, captain: Agent) -> None:
     run = Run.objects.create(workspace_id=captain.workspace_id, agent=captain, status=RunStatus.RUNNING)
     for verb in ("pause", "resume", "correct", "terminate"):
@@ -242,6 +255,7 @@ def test_every_door_that_changes_what_may_happen_leaves_an_entry(
     carol: Principal,
     workspace: Workspace,
     make_agent: Callable[..., Agent],
+    mcp_url: str,
 ) -> None:
     intern = make_agent("intern", maturity=Maturity.INTERN)
     deciding = api(bob)
@@ -250,6 +264,7 @@ def test_every_door_that_changes_what_may_happen_leaves_an_entry(
     through_approvals(walk, deciding, intern)
     through_grants_and_budgets(walk, intern)
     through_policies(walk)
+    through_mcp_servers(walk, mcp_url)
     # An address by number: nobody asks a name server.
     through_feedback(walk, intern, workspace, hook="https://93.184.215.14/hook")
     through_experiments(walk, intern)
