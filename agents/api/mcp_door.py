@@ -17,9 +17,11 @@ from agents.tools.mcp.tools import RemoteTool
 from agents.tools.own import Progress, Tell, silent
 from atom.ground.api.doors import door
 from atom.ground.api.errors import as_atom_error
+from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, BadRequest
+from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 
 # Of the protocol, newest first. Clients that know later ones fall back to these.
@@ -38,7 +40,8 @@ class Refused(Exception):
 
 
 @door("POST", scope="chat")
-async def mcp_door(request: HttpRequest, principal: Principal, server: str) -> HttpResponseBase:
+@once()
+async def mcp_door(request: HttpRequest, principal: Principal, claim: Claim | None, server: str) -> HttpResponseBase:
     found = await in_db(get_server_named, principal, server)
     message = parse_object(request.body)
     if not isinstance(message.get("method"), str) or message.get("jsonrpc") != "2.0":
@@ -53,9 +56,13 @@ async def mcp_door(request: HttpRequest, principal: Principal, server: str) -> H
         asked = await in_db(_asked, principal, found, message["id"], params)
     except Refused as exc:
         return _error(message, exc.code, exc.message)
-    if "text/event-stream" in request.headers.get("Accept", ""):
+    # An answer that is to be remembered comes whole: the protocol leaves that to the server.
+    if claim is None and "text/event-stream" in request.headers.get("Accept", ""):
         return sse_response(_frames(message, asked, _progress_token(params)))
-    return _answer(message, _as_result(await tools_door.call(asked, silent)))
+    called = await tools_door.call(asked, silent)
+    if claim is not None:
+        claim.is_final = called.approval_id is None
+    return _answer(message, _as_result(called))
 
 
 def _result_of(server: MCPServer, method: str, params: Any) -> dict[str, Any]:
