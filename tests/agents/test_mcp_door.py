@@ -158,6 +158,30 @@ def test_arguments_that_do_not_fit_are_the_tools_error(http: httpx.Client, small
     assert calls_in(mcp_folder) == []
 
 
+def call_once(client: httpx.Client, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+    headers = {"Accept": "application/json, text/event-stream", "Idempotency-Key": "k1"}
+    result: dict[str, Any] = client.post("/mcp/small/", json=body, headers=headers).json()["result"]
+    return result
+
+
+def test_a_call_with_a_key_is_run_once(http: httpx.Client, small: MCPServer, mcp_folder: Path) -> None:
+    assert call_once(http, *DELETE) == call_once(http, *DELETE)
+    assert calls_in(mcp_folder) == [DELETE]
+
+
+def test_a_key_remembers_the_end_of_a_call_and_not_that_people_were_asked(
+    as_intern: httpx.Client, bob: Principal, mcp_folder: Path
+) -> None:
+    approval = pending(call_once(as_intern, *DELETE))
+    say_yes(approval=approval, principal=bob, revision=1, note="")
+    execute_approved(str(approval.id))
+    ended = call_once(as_intern, *DELETE)
+    assert ended["content"][0]["text"] == "deleted 7"
+    assert call_once(as_intern, *DELETE) == ended
+    assert calls_in(mcp_folder) == [DELETE]
+
+
 # --- Approved ----------------------------------------------------------------------------------------------
 def pending(result: dict[str, Any]) -> Approval:
     assert result["isError"]

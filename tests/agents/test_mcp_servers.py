@@ -66,6 +66,18 @@ def test_a_server_is_registered_looked_at_and_its_tool_approved_over_the_api(
     assert client.get("/api/mcp-servers/").json()["results"] == []
 
 
+def test_a_repeated_registration_makes_one_server(api: API, alice: Principal, mcp_url: str) -> None:
+    client, body = api(alice), {"slug": "small", "name": "Small", "transport": "http", "url": mcp_url}
+    made = [client.post("/api/mcp-servers/", body, format="json", HTTP_IDEMPOTENCY_KEY="k1") for _ in range(2)]
+    assert [answer.status_code for answer in made] == [201, 201]
+    assert made[0].content == made[1].content
+    looked = [
+        client.post(f"/api/mcp-servers/{made[0].json()['id']}/refresh/", HTTP_IDEMPOTENCY_KEY="k2") for _ in range(2)
+    ]
+    assert looked[0].content == looked[1].content
+    assert looked[1].headers["Idempotent-Replayed"] == "true"
+
+
 DOORS = [
     ("get", ""),
     ("patch", ""),
@@ -280,6 +292,16 @@ def test_what_a_person_said_of_its_complexity_decides(
 
 
 # --- Programs ----------------------------------------------------------------------------------------------
+def test_what_an_agent_may_do_counts_its_mcp_tools(
+    api: API, alice: Principal, mcp_url: str, make_agent: MakeAgent
+) -> None:
+    approve(register(alice, mcp_url), alice, "read_note", action="read", complexity=4)
+    make_agent("intern", maturity="intern", tools=[{"kind": "mcp", "server": "small"}])
+    rows = api(alice).get("/api/agents/intern/capabilities/").json()["results"]
+    (read,) = [row for row in rows if row["action"] == "read"]
+    assert (read["is_tool"], read["complexity"], read["decision"]) == (True, 4, "ask")
+
+
 @pytest.fixture
 def program(alice: Principal, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MCPServer:
     """A server that Atom starts, registered by the installation's admin."""
