@@ -18,6 +18,7 @@ from pytest_django import Settings
 from agents.models import Agent, MCPServer, MCPTool
 from agents.services import set_status
 from agents.tools.mcp import services
+from atom.ground.errors import Conflict
 from atom.ground.models import AuditEntry, Membership, User
 from atom.ground.principal import Principal
 from atom.ground.tokens import create_token
@@ -202,6 +203,17 @@ def test_a_call_that_people_must_approve_goes_on_when_it_is_asked_again(
     assert calls_in(mcp_folder) == [DELETE]
     # Its end has been told: who asks for the same again asks people again.
     assert pending(call(as_intern, *DELETE)) != approval
+
+
+def test_people_cannot_approve_what_the_level_forbids_by_now_for_a_tool_said_to_be_complex(
+    as_intern: httpx.Client, small: MCPServer, alice: Principal, bob: Principal, mcp_folder: Path
+) -> None:
+    approve(small, alice, "read_note", complexity=4)
+    approval = pending(call(as_intern, "read_note", {"id": 1}))
+    Agent.objects.filter(slug="intern").update(maturity="student")
+    with pytest.raises(Conflict, match="may not happen any more"):
+        say_yes(approval=approval, principal=bob, revision=1, note="")
+    assert calls_in(mcp_folder) == []
 
 
 def test_other_arguments_are_another_question(as_intern: httpx.Client) -> None:

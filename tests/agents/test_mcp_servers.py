@@ -291,7 +291,6 @@ def test_what_a_person_said_of_its_complexity_decides(
     assert calls_in(mcp_folder) == []
 
 
-# --- Programs ----------------------------------------------------------------------------------------------
 def test_what_an_agent_may_do_counts_its_mcp_tools(
     api: API, alice: Principal, mcp_url: str, make_agent: MakeAgent
 ) -> None:
@@ -302,6 +301,7 @@ def test_what_an_agent_may_do_counts_its_mcp_tools(
     assert (read["is_tool"], read["complexity"], read["decision"]) == (True, 4, "ask")
 
 
+# --- Programs ----------------------------------------------------------------------------------------------
 @pytest.fixture
 def program(alice: Principal, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MCPServer:
     """A server that Atom starts, registered by the installation's admin."""
