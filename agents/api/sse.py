@@ -1,16 +1,19 @@
 """Run events as server-sent events: `id:` is the `seq`, silence is filled with comments."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from uuid import UUID
 
 import orjson
 import structlog
+from django.conf import settings
 from django.http import StreamingHttpResponse
 
 from agents.runs.events import Recorded
 from agents.runs.streams import follow
 from atom.ground.api.errors import as_atom_error
 from atom.ground.draining import is_draining
+from atom.ground.errors import AtomError, SlowReader
 
 log = structlog.get_logger(__name__)
 
@@ -23,23 +26,45 @@ def frame(recorded: Recorded) -> bytes:
     return b"id: %d\ndata: %s\n\n" % (recorded.seq, recorded.raw)
 
 
-def sse_response(frames: AsyncIterator[bytes], headers: dict[str, str] | None = None) -> StreamingHttpResponse:
+def error_frame(error: AtomError) -> bytes:
+    return b"data: %s\n\n" % orjson.dumps(error.body(), default=str)
+
+
+def sse_response(
+    frames: AsyncGenerator[bytes, None],
+    headers: dict[str, str] | None = None,
+    *,
+    tell: Callable[[AtomError], bytes] = error_frame,
+) -> StreamingHttpResponse:
+    """A stream of these frames; `tell` writes an error as a frame of the surface."""
     return StreamingHttpResponse(
-        _told(frames), content_type="text/event-stream", headers={**HEADERS, **(headers or {})}
+        _told(frames, tell), content_type="text/event-stream", headers={**HEADERS, **(headers or {})}
     )
 
 
-async def _told(frames: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The frames; a failure on our own side, such as a store that is away, is said in a last one."""
+async def _told(frames: AsyncGenerator[bytes, None], tell: Callable[[AtomError], bytes]) -> AsyncIterator[bytes]:
+    """The frames; a failure on our own side, such as a store that is away, is said in a last one.
+
+    A reader who takes nothing for `SLOW_READER_S` is let go of: it finds that said behind the frames that it had been
+    sent, and comes back with the cursor of the last.
+    """
+    loop = asyncio.get_running_loop()
+    closing: list[asyncio.Task[None]] = []
     try:
         async for one in frames:
+            slow = loop.call_later(settings.SLOW_READER_S, lambda: closing.append(loop.create_task(frames.aclose())))
             yield one
+            slow.cancel()
+            if closing:
+                raise SlowReader("The stream was not read for too long. Resume after the last event.")
+    except SlowReader as exc:
+        yield tell(exc)
     except Exception as exc:
         log.exception("stream_failed")
-        yield b"data: %s\n\n" % orjson.dumps(as_atom_error(exc).body(), default=str)
+        yield tell(as_atom_error(exc))
 
 
-async def run_frames(run_id: UUID, after: int) -> AsyncIterator[bytes]:
+async def run_frames(run_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     """The run's events after `after`; a parked run's silence ends when the server drains: the cursor comes back."""
     async for recorded in follow(run_id, after=after, idle_s=KEEP_ALIVE_S):
         if recorded is not None:

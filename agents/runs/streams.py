@@ -199,6 +199,12 @@ async def recorded_events(run_id: UUID, after: int = 0) -> list[Recorded]:
     return _events(found, after)
 
 
+async def _page(run_id: UUID, after: int) -> tuple[list[Recorded], bool]:
+    """The next events later than `after`, and whether there may be more: a reader far behind gets them bit by bit."""
+    found: Any = await store().xrange(events_key(run_id), min=f"({after}-0", count=QUEUE_BATCHES)
+    return _events(found, after), len(found) == QUEUE_BATCHES
+
+
 async def used_of(run_id: UUID) -> bytes | None:
     """The newest that the run's process told of what the run has used."""
     found: Any = await store().xrange(events_key(run_id))
@@ -385,8 +391,8 @@ async def _followed(
             follower.queue.clear()
             if near is not None:
                 await near.flush()
-            fresh, is_all = await recorded_events(run_id, seq), True
-            if near is None:
+            (fresh, follower.is_behind), is_all = await _page(run_id, seq), True
+            if near is None and not follower.is_behind:
                 await reader().tail(str(run_id), fresh[-1].seq if fresh else seq)
         elif not await follower.wait(idle_s):
             yield None

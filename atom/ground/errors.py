@@ -130,6 +130,15 @@ class TooLarge(AtomError):
     status = 413
 
 
+class SlowReader(AtomError):
+    """The client took nothing of its stream for too long; what it missed can be had again."""
+
+    code = "slow_reader"
+    type = "stream_error"
+    status = 408
+    retryable = True
+
+
 class Unavailable(AtomError):
     code = "unavailable"
     type = "server_error"

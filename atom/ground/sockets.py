@@ -60,6 +60,7 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
 
     needs_scope: ClassVar[str] = "chat"
     principal: Principal
+    is_over = False
 
     async def connect(self) -> None:
         self._recheck: asyncio.Task[None] | None = None
@@ -115,6 +116,19 @@ class GovernedSocket(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels 
             if type(error) is AtomError:
                 log.exception("frame_failed", path=self.scope.get("path"))
             await self.send_error(error)
+
+    async def send(self, text_data: str | None = None, bytes_data: bytes | None = None, close: bool = False) -> None:
+        """What is still said after the close, or to somebody who has gone, is said to nobody."""
+        if self.is_over:
+            return
+        try:
+            await super().send(text_data, bytes_data, close)
+        except OSError:
+            self.is_over = True
+
+    async def close(self, code: int | bool | None = None, reason: str | None = None) -> None:
+        await super().close(code, reason)
+        self.is_over = True
 
     async def send_error(self, error: AtomError) -> None:
         await self.send_json({"type": "error", **error.body()})

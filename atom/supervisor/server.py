@@ -9,6 +9,7 @@ import uvicorn
 from django.conf import settings
 
 from atom.ground.draining import do_first_things, start_draining
+from atom.supervisor.sockets import Socket
 
 # `/readyz` says 503 this long while the port still answers.
 LOOK_AWAY_S = 2.0
@@ -48,7 +49,7 @@ def serve(listening: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        ws="websockets-sansio",
+        ws=Socket,
         # Each socket has its own, smaller limit.
         ws_max_size=settings.MAX_BODY_BYTES,
         ws_ping_interval=SOCKET_PING_S,
