@@ -107,3 +107,13 @@ def test_an_operator_pauses_corrects_resumes_and_terminates_a_run_on_the_live_pa
         page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
         expect(page.locator("#ended").get_by_text("Terminated")).to_be_visible()
     expect(page.get_by_text("Nothing goes on just now")).to_be_visible()
+
+
+def test_the_description_of_the_api_is_read_without_any_other_network(live_atom: Instance, page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{live_atom.url}/api/docs/")
+    page.locator("[data-tag='v1']").click()
+    expect(page.get_by_text("/v1/chat/completions").first).to_be_visible()
+    assert {url for url in asked if not url.startswith((live_atom.url, "data:", "blob:"))} == set()
+    assert f"{live_atom.url}/api/schema/" in asked
