@@ -150,6 +150,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "channels",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "atom.ground",
     "llm",
     "agents",
@@ -284,6 +286,8 @@ ATOM_STREAM_WINDOW = seconds("ATOM_STREAM_WINDOW", 600)
 ATOM_APPROVAL_HOLD = seconds("ATOM_APPROVAL_HOLD", 30)
 # Lets the installation's admin register programs as MCP servers, which run as Atom's own user.
 ATOM_MCP_STDIO = boolean("ATOM_MCP_STDIO", default=False)
+# A reader who takes nothing for so long is let go; it may come back with its cursor.
+SLOW_READER_S = 10.0
 STREAM_DONE_AFTER_ERROR = boolean("STREAM_DONE_AFTER_ERROR", default=False)
 
 # --- Audit trail -------------------------------------------------------------------------------------------
@@ -303,6 +307,23 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "atom.ground.api.paging.Pages",
     "EXCEPTION_HANDLER": "atom.ground.api.errors.answer_exception",
     "UNAUTHENTICATED_USER": None,
+    "DEFAULT_SCHEMA_CLASS": "atom.ground.api.schema.Described",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Atom",
+    "DESCRIPTION": "Governed AI agents: the platform's own API, and the wires of OpenAI and Anthropic.",
+    "VERSION": ATOM_VERSION,
+    # 3.1 is JSON Schema itself, so that answers can be checked against it.
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "PREPROCESSING_HOOKS": ["atom.ground.api.schema.documented"],
+    "POSTPROCESSING_HOOKS": ["atom.ground.api.schema.with_errors_and_headers"],
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    # The page's scripts come from here: it needs no network beyond this server.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"validatorUrl": "none", "deepLinking": True, "docExpansion": "none"},
 }
 
 LANGUAGE_CODE = "en"

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,6 +31,7 @@ class TraceOut(serializers.Serializer[Trace]):
 class TraceOf(APIView):
     """Each part asks for its own scope: the trail for `admin`, feedback for `feedback`."""
 
+    @extend_schema(responses=TraceOut)
     def get(self, request: Request, reference: UUID) -> Response:
         found: Any = TraceOut(trace(who(request), reference)).data
         return Response(found)

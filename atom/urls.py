@@ -7,6 +7,7 @@ from agents.api.mcp_door import mcp_door
 from agents.playground import playground
 from agents.usage_page import usage_page
 from atom import views
+from atom.schema import docs, schema
 from atom.trace_api import TraceOf
 from atom.trace_page import trace_page
 from feedback.figures.page import figures_page
@@ -40,6 +41,8 @@ urlpatterns = [
     path("admin/live/", admin.site.admin_view(live_page), name="live"),
     path("admin/trace/", admin.site.admin_view(trace_page), name="trace-page"),
     path("admin/", admin.site.urls),
+    path("api/schema/", schema, name="schema"),
+    path("api/docs/", docs, name="docs"),
     path("api/trace/<uuid:reference>/", TraceOf.as_view(), name="trace"),
     path("api/", include("atom.ground.api.urls")),
     path("api/", include("llm.api.urls")),

@@ -78,4 +78,4 @@ async def root(request: HttpRequest) -> HttpResponse:
     """A browser is sent to the admin, a program is told where it is."""
     if "text/html" in request.headers.get("Accept", ""):
         return HttpResponseRedirect("/admin/")
-    return JsonResponse({"name": "atom", "version": settings.ATOM_VERSION, "docs": "/admin/"})
+    return JsonResponse({"name": "atom", "version": settings.ATOM_VERSION, "docs": "/api/docs/"})

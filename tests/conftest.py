@@ -27,6 +27,8 @@ from atom.ground.principal import Principal
 from atom.ground.services import add_member, create_user, create_workspace
 from atom.ground.tokens import create_token, principal_of_user
 from atom.supervisor.parts import free_port
+from atom.supervisor.sockets import Socket
+from tests.openapi import CheckedClient
 from tests.simulators.mcp_server import http_server
 from tests.simulators.openai import OpenAISimulator
 
@@ -130,10 +132,10 @@ def token_of() -> Callable[[Principal], str]:
 
 @pytest.fixture
 def api(token_of: Callable[[Principal], str]) -> Callable[[Principal | None], APIClient]:
-    """A REST client with the principal's bearer token; without one it carries none."""
+    """A REST client with the principal's bearer token, or none; all it says must be as OpenAPI describes."""
 
     def make(principal: Principal | None = None) -> APIClient:
-        client = APIClient()
+        client = CheckedClient()
         if principal is not None:
             client.credentials(HTTP_AUTHORIZATION=f"Bearer {token_of(principal)}")
         return client
@@ -176,7 +178,7 @@ class WebServer(uvicorn.Server):
 @pytest.fixture(scope="session")
 def web_server(store_url: str) -> Iterator[WebServer]:
     settings.REDIS_URL = store_url
-    config = uvicorn.Config("atom.asgi:application", host="127.0.0.1", port=0, log_config=None, ws="websockets-sansio")
+    config = uvicorn.Config("atom.asgi:application", host="127.0.0.1", port=0, log_config=None, ws=Socket)
     running = WebServer(config)
     thread = threading.Thread(target=running.run, name="atom-web")
     thread.start()

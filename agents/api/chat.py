@@ -6,11 +6,12 @@ from uuid import UUID
 import orjson
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 
 from agents import queries, services
 from agents.api.answers import Opened, Whole, failure_of, served_headers
 from agents.api.keyed import earlier_run, note_outcome
-from agents.api.serializers import ChatIn
+from agents.api.serializers import ChatIn, ChatOut, ChatWaitsOut
 from agents.api.sse import KEEP_ALIVE, frame, run_frames, sse_response
 from agents.models import Agent, Session
 from agents.runs.runner import Runner
@@ -19,11 +20,15 @@ from agents.runs.streams import last_seq
 from atom.ground.api.doors import door, validated
 from atom.ground.api.once import is_joining, once
 from atom.ground.api.parsing import parse_object
+from atom.ground.api.schema import STREAM
 from atom.ground.database import in_db
 from atom.ground.errors import BadRequest, NotFound
 from atom.ground.idempotency import Claim
 from atom.ground.principal import Principal
 from llm.messages import Image, Part, Text
+
+AFTER = OpenApiParameter("after", int, description="The `seq` to go on after.")
+LAST_EVENT_ID = OpenApiParameter("Last-Event-ID", int, OpenApiParameter.HEADER, description="As `after`; before it.")
 
 
 def find_session(principal: Principal, agent: Agent, session_id: UUID | None) -> Session:
@@ -49,6 +54,7 @@ def parts_of(data: dict[str, Any]) -> list[Part]:
 
 @door("POST", scope="chat")
 @once()
+@extend_schema(request=ChatIn, responses={200: ChatOut, (200, STREAM): str, 202: ChatWaitsOut})
 async def chat(request: HttpRequest, principal: Principal, claim: Claim | None, agent: str) -> HttpResponseBase:
     data = validated(ChatIn(data=parse_object(request.body)))
     earlier = await earlier_run(claim, is_joining=is_joining(request))
@@ -110,6 +116,7 @@ def _answer(runner: Runner | Attached, answer: Whole) -> HttpResponse:
 
 
 @door("GET", scope="chat")
+@extend_schema(parameters=[AFTER, LAST_EVENT_ID], responses={(200, STREAM): str})
 async def run_events(request: HttpRequest, principal: Principal, run_id: UUID) -> HttpResponseBase:
     """Follow a run from `?after=` or `Last-Event-ID`; when its window has passed, one `resync` with the message."""
     run = await in_db(queries.get_run, principal, run_id)

@@ -1,7 +1,7 @@
 """`/mcp/<server>/`: a workspace's MCP server for outside agents, as streamable HTTP without sessions of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
@@ -107,7 +107,9 @@ def _progress_token(params: dict[str, Any]) -> str | int | None:
     return token if isinstance(token, str | int) else None
 
 
-async def _frames(message: dict[str, Any], asked: tools_door.ToolCall, token: str | int | None) -> AsyncIterator[bytes]:
+async def _frames(
+    message: dict[str, Any], asked: tools_door.ToolCall, token: str | int | None
+) -> AsyncGenerator[bytes, None]:
     """Progress as it comes, comments through the silence, then the result. A client that goes ends the call."""
     news: asyncio.Queue[Progress] = asyncio.Queue()
     tell: Tell = silent if token is None else news.put

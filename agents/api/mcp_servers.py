@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -78,6 +79,13 @@ class ToolOut(serializers.ModelSerializer[MCPTool]):
         return offered_name(tool.server.slug, tool.name)
 
 
+class ServerWithTools(ServerOut):
+    tools = ToolOut(many=True)
+
+    class Meta(ServerOut.Meta):
+        fields = [*ServerOut.Meta.fields, "tools"]
+
+
 class ToolApproval(serializers.Serializer[Any]):
     """`digest` says which description the person has read."""
 
@@ -94,6 +102,7 @@ class Servers(ListAPIView[MCPServer]):
     def get_queryset(self) -> QuerySet[MCPServer]:
         return queries.servers_of(who(self.request))
 
+    @extend_schema(request=NewServer, responses={201: ServerOut})
     def post(self, request: Request) -> Response:
         data = NewServer(data=request.data)
         data.is_valid(raise_exception=True)
@@ -104,9 +113,11 @@ class Servers(ListAPIView[MCPServer]):
 class OneServer(APIView):
     scope = "admin"
 
+    @extend_schema(responses=ServerOut)
     def get(self, request: Request, server_id: UUID) -> Response:
         return Response(ServerOut(queries.get_server(who(request), server_id)).data)
 
+    @extend_schema(request=ServerChange, responses=ServerOut)
     def patch(self, request: Request, server_id: UUID) -> Response:
         server = queries.get_server(who(request), server_id)
         data = ServerChange(data=request.data)
@@ -114,6 +125,7 @@ class OneServer(APIView):
         changed = services.update_server(server=server, principal=who(request), **data.validated_data)
         return Response(ServerOut(changed).data)
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, server_id: UUID) -> Response:
         services.delete_server(server=queries.get_server(who(request), server_id), by=who(request).username)
         return Response(status=204)
@@ -126,6 +138,7 @@ class Refresh(APIView):
     # It waits for the server.
     is_one_transaction = False
 
+    @extend_schema(request=None, responses=ServerWithTools)
     def post(self, request: Request, server_id: UUID) -> Response:
         server = services.refresh(server=queries.get_server(who(request), server_id), by=who(request).username)
         found = ToolOut(queries.tools_on(server), many=True).data
@@ -143,6 +156,7 @@ class Tools(ListAPIView[MCPTool]):
 class Approve(APIView):
     scope = "admin"
 
+    @extend_schema(request=ToolApproval, responses=ToolOut)
     def post(self, request: Request, server_id: UUID, name: str) -> Response:
         tool = queries.get_tool(who(request), server_id, name)
         data = ToolApproval(data=request.data)
@@ -153,6 +167,7 @@ class Approve(APIView):
 class Withdraw(APIView):
     scope = "admin"
 
+    @extend_schema(request=None, responses=ToolOut)
     def post(self, request: Request, server_id: UUID, name: str) -> Response:
         tool = queries.get_tool(who(request), server_id, name)
         return Response(ToolOut(pins.withdraw_tool(tool=tool, by=who(request).username)).data)

@@ -4,6 +4,9 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.text import Truncator
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction
 from rest_framework import serializers
 
 from agents.fields import exact
@@ -241,3 +244,54 @@ class OneRunOut(RunOut):
 
     class Meta(RunOut.Meta):
         fields = [*RunOut.Meta.fields, "tried"]
+
+
+class TokensOut(serializers.Serializer[Any]):
+    input_tokens = serializers.IntegerField(required=False)
+    output_tokens = serializers.IntegerField(required=False)
+    cached_tokens = serializers.IntegerField(required=False)
+    reasoning_tokens = serializers.IntegerField(required=False)
+
+
+class AnswerOut(serializers.Serializer[Any]):
+    id = serializers.UUIDField(allow_null=True)
+    role = serializers.CharField()
+    content = serializers.CharField()
+
+
+class ChatOut(serializers.Serializer[Any]):
+    """A turn's answer, as a whole."""
+
+    run_id = serializers.UUIDField()
+    session_id = serializers.UUIDField()
+    status = serializers.CharField()
+    message = AnswerOut()
+    usage = TokensOut()
+    cost_usd = serializers.CharField(allow_null=True)
+    provider = serializers.CharField()
+    model = serializers.CharField()
+    attempts = serializers.IntegerField()
+
+
+class NeededOut(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    status = serializers.CharField()
+    tool = serializers.CharField()
+    reason = serializers.CharField()
+
+
+class ChatWaitsOut(serializers.Serializer[Any]):
+    """A turn that waits for people to decide."""
+
+    run_id = serializers.UUIDField()
+    session_id = serializers.UUIDField()
+    status = serializers.CharField()
+    approval = NeededOut()
+
+
+class ToolShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    target_class = "agents.api.serializers.ToolIn"
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        kinds = [auto_schema.resolve_serializer(kind, direction).ref for kind in (HTTPToolIn, MCPToolIn)]
+        return {"oneOf": kinds}

@@ -1,6 +1,7 @@
 """`/api/tokens/`: a door of this room, because a token can be bound to an agent."""
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -22,10 +23,19 @@ class NewBoundToken(NewToken):
 class BoundTokenOut(TokenOut):
     """With the slug of its agent, null for any."""
 
-    agent = serializers.CharField(source="binding.agent.slug", default=None)
+    agent = serializers.CharField(source="binding.agent.slug", default=None, allow_null=True)
 
     class Meta(TokenOut.Meta):
         fields = [*TokenOut.Meta.fields, "agent"]
+
+
+class MadeTokenOut(BoundTokenOut):
+    """With the secret, which is shown this once."""
+
+    token = serializers.CharField()
+
+    class Meta(BoundTokenOut.Meta):
+        fields = [*BoundTokenOut.Meta.fields, "token"]
 
 
 class Tokens(ListAPIView[AccessToken]):
@@ -36,6 +46,7 @@ class Tokens(ListAPIView[AccessToken]):
     def get_queryset(self) -> QuerySet[AccessToken]:
         return tokens_of(who(self.request)).select_related("binding__agent")
 
+    @extend_schema(request=NewBoundToken, responses={201: MadeTokenOut})
     def post(self, request: Request) -> Response:
         data = NewBoundToken(data=request.data)
         data.is_valid(raise_exception=True)

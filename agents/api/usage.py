@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.utils.dateparse import parse_date, parse_datetime
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,6 +18,7 @@ from atom.ground.api.once import APIView
 from atom.ground.models import Scope
 
 
+@extend_schema_field({"type": "string", "description": "A moment, or a day."})
 class Moment(serializers.Field[datetime, str, str, Any]):
     """A moment, or a day: its beginning, or with `is_end` the beginning of the next. Without a zone it is UTC."""
 
@@ -62,9 +64,40 @@ class UsageFilter(serializers.Serializer[Any]):
         return attrs
 
 
+class FiguresOut(serializers.Serializer[Any]):
+    requests = serializers.IntegerField()
+    calls = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField()
+    reasoning_tokens = serializers.IntegerField()
+    cost_usd = serializers.CharField()
+    unpriced_requests = serializers.IntegerField()
+    unreported_requests = serializers.IntegerField()
+
+
+class RowOut(FiguresOut):
+    """Under the name that `by` gave, what the row is about; `name` where people call it something else."""
+
+    day = serializers.DateField(required=False)
+    agent = serializers.CharField(required=False)
+    user = serializers.CharField(required=False)
+    token = serializers.CharField(required=False, allow_null=True)
+    provider = serializers.CharField(required=False)
+    model = serializers.CharField(required=False)
+    name = serializers.CharField(required=False, allow_null=True)
+
+
+class UsageOut(serializers.Serializer[Any]):
+    total = FiguresOut()
+    by = RowOut(many=True, required=False)
+    is_complete = serializers.BooleanField(required=False)
+
+
 class Usage(APIView):
     """`total`, and with `?by=` a row for each day, agent, user, token, provider or model."""
 
+    @extend_schema(parameters=[UsageFilter], responses=UsageOut)
     def get(self, request: Request) -> Response:
         principal = who(request)
         if principal.scopes.isdisjoint({Scope.CHAT, Scope.METRICS}):

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -24,6 +25,7 @@ from agents.runs.start import cancel_run
 from atom.ground.api.authentication import who
 from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.api.paging import Pages
+from atom.ground.api.schema import AGENT
 from atom.ground.models import Scope
 
 
@@ -33,6 +35,7 @@ class Agents(ListAPIView[Agent]):
     def get_queryset(self) -> QuerySet[Agent]:
         return queries.agents_of(who(self.request))
 
+    @extend_schema(request=NewAgent, responses={201: AgentOut})
     def post(self, request: Request) -> Response:
         who(request).require(Scope.ADMIN)
         data = NewAgent(data=request.data)
@@ -47,9 +50,11 @@ class Agents(ListAPIView[Agent]):
 
 
 class OneAgent(APIView):
+    @extend_schema(responses=AgentOut)
     def get(self, request: Request, agent: str) -> Response:
         return Response(AgentOut(queries.get_agent(who(request), agent)).data)
 
+    @extend_schema(request=AgentChange, responses=AgentOut)
     def patch(self, request: Request, agent: str) -> Response:
         who(request).require(Scope.ADMIN)
         found = queries.get_agent(who(request), agent)
@@ -65,6 +70,7 @@ class AgentStatusChange(APIView):
     scope = Scope.ADMIN
     status = AgentStatus.PAUSED
 
+    @extend_schema(request=Reason, responses=AgentOut)
     def post(self, request: Request, agent: str) -> Response:
         found = queries.get_agent(who(request), agent)
         data = Reason(data=request.data)
@@ -77,6 +83,7 @@ class SessionPages(Pages):
     ordering = "-updated_at"
 
 
+@extend_schema_view(get=extend_schema(parameters=[AGENT]))
 class Sessions(ListAPIView[Session]):
     scope = Scope.CHAT
     serializer_class = SessionOut
@@ -87,6 +94,7 @@ class Sessions(ListAPIView[Session]):
         slug = self.request.query_params.get("agent")
         return sessions.filter(agent=queries.get_agent(who(self.request), slug)) if slug else sessions
 
+    @extend_schema(request=NewSession, responses={201: SessionOut})
     def post(self, request: Request) -> Response:
         data = NewSession(data=request.data)
         data.is_valid(raise_exception=True)
@@ -98,6 +106,7 @@ class Sessions(ListAPIView[Session]):
 class OneSession(APIView):
     scope = Scope.CHAT
 
+    @extend_schema(responses=SessionOut)
     def get(self, request: Request, session_id: UUID) -> Response:
         return Response(SessionOut(queries.get_session(who(request), session_id)).data)
 
@@ -116,6 +125,7 @@ class SessionMessages(ListAPIView[Message]):
         return queries.messages_of(queries.get_session(who(self.request), self.kwargs["session_id"]))
 
 
+@extend_schema_view(get=extend_schema(parameters=[AGENT]))
 class Runs(ListAPIView[Run]):
     scope = Scope.CHAT
     serializer_class = RunOut
@@ -129,6 +139,7 @@ class Runs(ListAPIView[Run]):
 class OneRun(APIView):
     scope = Scope.CHAT
 
+    @extend_schema(responses=OneRunOut)
     def get(self, request: Request, run_id: UUID) -> Response:
         return Response(OneRunOut(queries.get_run(who(request), run_id)).data)
 
@@ -139,6 +150,7 @@ class CancelRun(APIView):
     scope = Scope.CHAT
     is_one_transaction = False
 
+    @extend_schema(request=None, responses={202: OneRunOut})
     def post(self, request: Request, run_id: UUID) -> Response:
         run = queries.get_run(who(request), run_id)
         async_to_sync(cancel_run)(run)

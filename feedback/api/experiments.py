@@ -5,19 +5,22 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agents import queries as agent_queries
-from agents.api.serializers import AgentOut
+from agents.api.serializers import AgentOut, Reason
 from atom.ground.api.authentication import who
 from atom.ground.api.once import APIView, ListAPIView
+from atom.ground.api.schema import shape_of
 from atom.ground.models import Scope
 from feedback.api.views import checked
 from feedback.experiments import services
+from feedback.experiments.advice import Advice as Advised
 from feedback.experiments.advice import advise
-from feedback.experiments.results import LEAST_PER_ARM, results_of
+from feedback.experiments.results import LEAST_PER_ARM, Results, results_of
 from feedback.models import Experiment, ExperimentStatus, Metric, Unit, Variant
 from feedback.queries.experiments import experiments_of, get_experiment
 
@@ -49,10 +52,6 @@ class NewExperiment(Question):
     unit = serializers.ChoiceField(choices=Unit.choices, default=Unit.SESSION)
     planned_per_arm = serializers.IntegerField(min_value=LEAST_PER_ARM, max_value=100_000, required=False)
     variants = serializers.ListField(child=VariantIn(), max_length=50)
-
-
-class Reason(serializers.Serializer[Any]):
-    reason = serializers.CharField(allow_blank=True, default="", max_length=2000)
 
 
 class ExperimentFilter(serializers.Serializer[Any]):
@@ -89,6 +88,14 @@ class ExperimentOut(serializers.ModelSerializer[Experiment]):
         ]
 
 
+class ExperimentWithResults(ExperimentOut):
+    results = shape_of(Results)()
+
+    class Meta(ExperimentOut.Meta):
+        fields = [*ExperimentOut.Meta.fields, "results"]
+
+
+@extend_schema_view(get=extend_schema(parameters=[ExperimentFilter]))
 class Experiments(ListAPIView[Experiment]):
     scope = Scope.FEEDBACK
     serializer_class = ExperimentOut
@@ -96,6 +103,7 @@ class Experiments(ListAPIView[Experiment]):
     def get_queryset(self) -> QuerySet[Experiment]:
         return experiments_of(who(self.request), **checked(ExperimentFilter(data=self.request.query_params)))
 
+    @extend_schema(request=NewExperiment, responses={201: ExperimentOut})
     def post(self, request: Request) -> Response:
         who(request).require(Scope.ADMIN)
         wanted = checked(NewExperiment(data=request.data))
@@ -109,6 +117,7 @@ class Advice(APIView):
 
     scope = Scope.FEEDBACK
 
+    @extend_schema(parameters=[AdviceIn], responses=shape_of(Advised))
     def get(self, request: Request) -> Response:
         wanted = checked(AdviceIn(data=request.query_params))
         agent = agent_queries.get_agent(who(request), wanted.pop("agent"))
@@ -118,10 +127,12 @@ class Advice(APIView):
 class OneExperiment(APIView):
     scope = Scope.FEEDBACK
 
+    @extend_schema(responses=ExperimentWithResults)
     def get(self, request: Request, experiment_id: UUID) -> Response:
         found = get_experiment(who(request), experiment_id)
         return Response({**ExperimentOut(found).data, "results": asdict(results_of(found))})
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, experiment_id: UUID) -> Response:
         found = get_experiment(who(request), experiment_id)
         services.delete_draft(experiment=found, principal=who(request))
@@ -131,6 +142,7 @@ class OneExperiment(APIView):
 class StartExperiment(APIView):
     scope = Scope.ADMIN
 
+    @extend_schema(request=None, responses=ExperimentOut)
     def post(self, request: Request, experiment_id: UUID) -> Response:
         found = get_experiment(who(request), experiment_id)
         return Response(ExperimentOut(services.start_experiment(experiment=found, principal=who(request))).data)
@@ -139,6 +151,7 @@ class StartExperiment(APIView):
 class StopExperiment(APIView):
     scope = Scope.ADMIN
 
+    @extend_schema(request=Reason, responses=ExperimentWithResults)
     def post(self, request: Request, experiment_id: UUID) -> Response:
         found = get_experiment(who(request), experiment_id)
         given = checked(Reason(data=request.data))
@@ -149,6 +162,7 @@ class StopExperiment(APIView):
 class PromoteWinner(APIView):
     scope = Scope.ADMIN
 
+    @extend_schema(request=None, responses=AgentOut)
     def post(self, request: Request, experiment_id: UUID) -> Response:
         found = get_experiment(who(request), experiment_id)
         return Response(AgentOut(services.promote_winner(experiment=found, principal=who(request))).data)

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +19,7 @@ from atom.ground.database import in_db
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from feedback import digest, exports
-from feedback.api.serializers import FeedbackFilter
+from feedback.api.serializers import FeedbackFilter, FeedbackOut
 from feedback.api.views import checked
 from feedback.models import DeliveryStatus, Digest, Frequency, Webhook, WebhookDelivery
 from feedback.queries import Filter, feedback_of
@@ -51,6 +52,7 @@ async def streamed(principal: Principal, found: dict[str, Any], form: str) -> Ht
 
 
 @door("GET", scope=Scope.FEEDBACK)
+@extend_schema(parameters=[ExportFilter], responses={200: FeedbackOut(many=True), (200, "text/csv"): str})
 async def export(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     """`?format=csv|json`, and the list's filters."""
     found = validated(ExportFilter(data=request.GET.dict()))
@@ -58,6 +60,7 @@ async def export(request: HttpRequest, principal: Principal) -> HttpResponseBase
 
 
 @door("GET", scope=Scope.FEEDBACK)
+@extend_schema(parameters=[FeedbackFilter], responses={(200, "application/jsonl"): str})
 async def dataset(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     """Accepted corrections as chat fine-tuning examples, JSON lines."""
     return await streamed(principal, validated(FeedbackFilter(data=request.GET.dict())), "jsonl")
@@ -72,6 +75,15 @@ class WebhookOut(serializers.ModelSerializer[Webhook]):
     class Meta:
         model = Webhook
         fields = ["id", "url", "events", "is_active", "created_at"]
+
+
+class MadeWebhookOut(WebhookOut):
+    """With the secret that signs, which is shown this once."""
+
+    secret = serializers.CharField()
+
+    class Meta(WebhookOut.Meta):
+        fields = [*WebhookOut.Meta.fields, "secret"]
 
 
 class DeliveryOut(serializers.ModelSerializer[WebhookDelivery]):
@@ -113,6 +125,7 @@ class Webhooks(ListAPIView[Webhook]):
     def get_queryset(self) -> QuerySet[Webhook]:
         return queries.webhooks_of(who(self.request))
 
+    @extend_schema(request=NewWebhook, responses={201: MadeWebhookOut})
     def post(self, request: Request) -> Response:
         made, secret = services.create_webhook(principal=who(request), **checked(NewWebhook(data=request.data)))
         return Response({**WebhookOut(made).data, "secret": secret}, status=201)
@@ -121,11 +134,13 @@ class Webhooks(ListAPIView[Webhook]):
 class OneWebhook(APIView):
     scope = Scope.ADMIN
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, webhook_id: UUID) -> Response:
         services.delete_webhook(principal=who(request), webhook=queries.get_webhook(who(request), webhook_id))
         return Response(status=204)
 
 
+@extend_schema_view(get=extend_schema(parameters=[DeliveryFilter]))
 class Deliveries(ListAPIView[WebhookDelivery]):
     scope = Scope.ADMIN
     serializer_class = DeliveryOut
@@ -139,6 +154,7 @@ class Deliveries(ListAPIView[WebhookDelivery]):
 class Replay(APIView):
     scope = Scope.ADMIN
 
+    @extend_schema(request=None, responses={201: DeliveryOut})
     def post(self, request: Request, delivery_id: UUID) -> Response:
         found = queries.get_delivery(who(request), delivery_id)
         again = services.replay(principal=who(request), delivery=found)
@@ -150,9 +166,11 @@ class DigestSettings(APIView):
 
     scope = Scope.ADMIN
 
+    @extend_schema(responses=DigestOut)
     def get(self, request: Request) -> Response:
         return Response(DigestOut(digest.digest_of(who(request))).data)
 
+    @extend_schema(request=DigestIn, responses=DigestOut)
     def put(self, request: Request) -> Response:
         wanted = checked(DigestIn(data=request.data))
         return Response(DigestOut(digest.set_digest(principal=who(request), **wanted)).data)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from feedback.diff import compare
@@ -90,8 +91,8 @@ class QueueFilter(serializers.Serializer[Any]):
 
 class FeedbackOut(serializers.ModelSerializer[Feedback]):
     agent = serializers.SlugRelatedField[Any](slug_field="slug", read_only=True)
-    user = serializers.SlugRelatedField[Any](slug_field="username", read_only=True)
-    assignee = serializers.SlugRelatedField[Any](slug_field="username", read_only=True)
+    user = serializers.SlugRelatedField[Any](slug_field="username", read_only=True, allow_null=True)
+    assignee = serializers.SlugRelatedField[Any](slug_field="username", read_only=True, allow_null=True)
 
     class Meta:
         model = Feedback
@@ -142,16 +143,28 @@ class RevisionOut(serializers.ModelSerializer[FeedbackRevision]):
 
 
 class LinkOut(serializers.ModelSerializer[FeedbackLink]):
-    url = serializers.CharField(read_only=True)
-
     class Meta:
         model = FeedbackLink
-        fields = ["id", "url", "message_id", "expires_at", "revoked_at", "created_at"]
+        fields = ["id", "message_id", "expires_at", "revoked_at", "created_at"]
 
 
+class MadeLinkOut(LinkOut):
+    """With its address, which is shown to whoever makes the link."""
+
+    url = serializers.CharField(read_only=True)
+
+    class Meta(LinkOut.Meta):
+        fields = [*LinkOut.Meta.fields, "url"]
+
+
+@extend_schema_serializer(component_name="FeedbackReviewerOut")
 class ReviewerOut(serializers.ModelSerializer[Reviewer]):
     user = serializers.SlugRelatedField[Any](slug_field="username", read_only=True)
 
     class Meta:
         model = Reviewer
         fields = ["id", "user", "category", "created_at"]
+
+
+class BatchOut(serializers.Serializer[Any]):
+    results = FeedbackOut(many=True)

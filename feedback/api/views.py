@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,15 +14,18 @@ from atom.ground import queries as ground_queries
 from atom.ground.api.authentication import who
 from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.api.paging import Pages
+from atom.ground.api.schema import whole_list
 from atom.ground.models import Scope
 from feedback import queries
 from feedback.api.serializers import (
     Adjudication,
     Assignment,
     Batch,
+    BatchOut,
     FeedbackFilter,
     FeedbackOut,
     LinkOut,
+    MadeLinkOut,
     NewFeedback,
     NewLink,
     NewReviewer,
@@ -42,6 +46,7 @@ def checked(data: serializers.Serializer[Any]) -> dict[str, Any]:
     return found
 
 
+@extend_schema_view(get=extend_schema(parameters=[FeedbackFilter]))
 class FeedbackList(ListAPIView[Feedback]):
     scope = Scope.FEEDBACK
     serializer_class = FeedbackOut
@@ -50,6 +55,7 @@ class FeedbackList(ListAPIView[Feedback]):
         wanted = checked(FeedbackFilter(data=self.request.query_params))
         return queries.feedback_of(who(self.request), queries.Filter(**wanted))
 
+    @extend_schema(request=NewFeedback, responses={201: OneFeedbackOut})
     def post(self, request: Request) -> Response:
         given = giving.give_feedback(principal=who(request), **checked(NewFeedback(data=request.data)))
         return Response(OneFeedbackOut(given).data, status=201)
@@ -60,6 +66,7 @@ class FeedbackBatch(APIView):
 
     scope = Scope.FEEDBACK
 
+    @extend_schema(request=Batch, responses={201: BatchOut})
     def post(self, request: Request) -> Response:
         sent = {"feedback": request.data} if isinstance(request.data, list) else request.data
         batch = checked(Batch(data=sent))["feedback"]
@@ -70,15 +77,18 @@ class FeedbackBatch(APIView):
 class OneFeedback(APIView):
     scope = Scope.FEEDBACK
 
+    @extend_schema(responses=OneFeedbackOut)
     def get(self, request: Request, feedback_id: UUID) -> Response:
         return Response(OneFeedbackOut(queries.get_feedback(who(request), feedback_id)).data)
 
+    @extend_schema(request=Words, responses=OneFeedbackOut)
     def patch(self, request: Request, feedback_id: UUID) -> Response:
         found = queries.get_feedback(who(request), feedback_id)
         changes = checked(Words(data=request.data))
         changed = giving.change_feedback(feedback=found, principal=who(request), **changes)
         return Response(OneFeedbackOut(changed).data)
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, feedback_id: UUID) -> Response:
         found = queries.get_feedback(who(request), feedback_id)
         giving.withdraw_feedback(feedback=found, principal=who(request))
@@ -90,6 +100,7 @@ class FeedbackHistory(APIView):
 
     scope = Scope.FEEDBACK
 
+    @extend_schema(responses=whole_list(RevisionOut))
     def get(self, request: Request, feedback_id: UUID) -> Response:
         found = queries.get_feedback(who(request), feedback_id)
         before: list[FeedbackRevision] = list(found.revisions.all())
@@ -101,6 +112,7 @@ class Adjudicate(APIView):
 
     scope = Scope.FEEDBACK
 
+    @extend_schema(request=Adjudication, responses=FeedbackOut)
     def post(self, request: Request, feedback_id: UUID) -> Response:
         found = queries.get_feedback(who(request), feedback_id)
         wanted = checked(Adjudication(data=request.data))
@@ -111,6 +123,7 @@ class Adjudicate(APIView):
 class Assign(APIView):
     scope = Scope.FEEDBACK
 
+    @extend_schema(request=Assignment, responses=FeedbackOut)
     def post(self, request: Request, feedback_id: UUID) -> Response:
         found = queries.get_feedback(who(request), feedback_id)
         name = checked(Assignment(data=request.data))["user"]
@@ -124,6 +137,7 @@ class QueuePages(Pages):
     ordering = "created_at"
 
 
+@extend_schema_view(get=extend_schema(parameters=[QueueFilter]))
 class Queue(ListAPIView[Feedback]):
     """What waits for a review that the asker may give; `?mine=true`: what is assigned to them."""
 
@@ -143,6 +157,7 @@ class Reviewers(ListAPIView[Reviewer]):
     def get_queryset(self) -> QuerySet[Reviewer]:
         return queries.reviewers_of(who(self.request))
 
+    @extend_schema(request=NewReviewer, responses={201: ReviewerOut})
     def post(self, request: Request) -> Response:
         who(request).require(Scope.ADMIN)
         wanted = checked(NewReviewer(data=request.data))
@@ -154,6 +169,7 @@ class Reviewers(ListAPIView[Reviewer]):
 class OneReviewer(APIView):
     scope = Scope.ADMIN
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, reviewer_id: UUID) -> Response:
         found = queries.get_reviewer(who(request), reviewer_id)
         judging.remove_reviewer(principal=who(request), reviewer=found)
@@ -165,6 +181,7 @@ class MessageLink(APIView):
 
     scope = Scope.FEEDBACK
 
+    @extend_schema(request=NewLink, responses={201: MadeLinkOut})
     def post(self, request: Request, message_id: UUID) -> Response:
         message = agent_queries.get_message(who(request), message_id)
         expires_in = checked(NewLink(data=request.data))["expires_in"]
@@ -185,6 +202,7 @@ class Links(ListAPIView[FeedbackLink]):
 class OneLink(APIView):
     scope = Scope.FEEDBACK
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, link_id: UUID) -> Response:
         links.revoke_link(principal=who(request), link=queries.get_link(who(request), link_id))
         return Response(status=204)

@@ -1,10 +1,12 @@
 """`/api/budgets/`: how much may be spent, and how much has been."""
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -45,26 +47,36 @@ class BudgetChange(serializers.Serializer[Any]):
 
 class BudgetOut(serializers.ModelSerializer[Budget]):
     hard = serializers.BooleanField(source="is_hard")
-    agent = serializers.CharField(source="agent.slug", default=None)
-    token = serializers.UUIDField(source="token_id")
-    session = serializers.UUIDField(source="session_id")
+    agent = serializers.CharField(source="agent.slug", default=None, allow_null=True)
+    token = serializers.UUIDField(source="token_id", allow_null=True)
+    session = serializers.UUIDField(source="session_id", allow_null=True)
     limit_usd = serializers.SerializerMethodField()
+    spent_usd = serializers.SerializerMethodField()
+    reserved_usd = serializers.SerializerMethodField()
+    resets_at = serializers.SerializerMethodField()
 
     class Meta:
         model = Budget
-        fields = ["id", "scope", "agent", "token", "session", "period", "limit_usd", "hard", "created_at"]
+        fields = [
+            "id", "scope", "agent", "token", "session", "period", "limit_usd", "hard", "created_at", "spent_usd",
+            "reserved_usd", "resets_at",
+        ]  # fmt: skip
+
+    def to_representation(self, instance: Budget) -> dict[str, Any]:
+        self.spending: Spending = queries.spending_of(instance)
+        return super().to_representation(instance)
 
     def get_limit_usd(self, budget: Budget) -> str:
         return plain(budget.limit_usd)
 
-    def to_representation(self, instance: Budget) -> dict[str, Any]:
-        spending: Spending = queries.spending_of(instance)
-        return {
-            **super().to_representation(instance),
-            "spent_usd": plain(spending.spent_usd),
-            "reserved_usd": plain(spending.reserved_usd),
-            "resets_at": spending.resets_at,
-        }
+    def get_spent_usd(self, budget: Budget) -> str:
+        return plain(self.spending.spent_usd)
+
+    def get_reserved_usd(self, budget: Budget) -> str:
+        return plain(self.spending.reserved_usd)
+
+    def get_resets_at(self, budget: Budget) -> datetime | None:
+        return self.spending.resets_at
 
 
 def plain(amount: Decimal) -> str:
@@ -81,6 +93,7 @@ class Budgets(ListAPIView[Budget]):
     def get_queryset(self) -> QuerySet[Budget]:
         return queries.budgets_of(who(self.request))
 
+    @extend_schema(request=NewBudget, responses={201: BudgetOut})
     def post(self, request: Request) -> Response:
         data = NewBudget(data=request.data)
         data.is_valid(raise_exception=True)
@@ -99,9 +112,11 @@ class Budgets(ListAPIView[Budget]):
 class OneBudget(APIView):
     scope = "admin"
 
+    @extend_schema(responses=BudgetOut)
     def get(self, request: Request, budget_id: UUID) -> Response:
         return Response(BudgetOut(queries.get_budget(who(request), budget_id)).data)
 
+    @extend_schema(request=BudgetChange, responses=BudgetOut)
     def patch(self, request: Request, budget_id: UUID) -> Response:
         data = BudgetChange(data=request.data)
         data.is_valid(raise_exception=True)
@@ -112,6 +127,7 @@ class OneBudget(APIView):
         )
         return Response(BudgetOut(changed).data)
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, budget_id: UUID) -> Response:
         services.delete_budget(budget=queries.get_budget(who(request), budget_id), principal=who(request))
         return Response(status=204)

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,6 +12,7 @@ from rest_framework.response import Response
 from agents import queries as agents
 from atom.ground.api.authentication import who
 from atom.ground.api.once import APIView, ListAPIView
+from atom.ground.api.schema import AGENT
 from atom.ground.errors import BadRequest
 from governance import queries
 from governance.approvals import grants, rights
@@ -30,9 +32,9 @@ class NewGrant(serializers.Serializer[Any]):
 
 class GrantOut(serializers.ModelSerializer[Grant]):
     agent = serializers.CharField(source="agent.slug")
-    granted_by = serializers.CharField(source="granted_by.username", default=None)
+    granted_by = serializers.CharField(source="granted_by.username", default=None, allow_null=True)
     in_force = serializers.BooleanField(source="is_in_force")
-    approval = serializers.UUIDField(source="approval_id")
+    approval = serializers.UUIDField(source="approval_id", allow_null=True)
 
     class Meta:
         model = Grant
@@ -53,6 +55,7 @@ class GrantOut(serializers.ModelSerializer[Grant]):
         ]
 
 
+@extend_schema_view(get=extend_schema(parameters=[AGENT]))
 class Grants(ListAPIView[Grant]):
     """What is always allowed; `?agent=<slug>`."""
 
@@ -64,6 +67,7 @@ class Grants(ListAPIView[Grant]):
         rows = grants.grants_of(principal)
         return rows.filter(agent=agents.get_agent(principal, wanted["agent"])) if "agent" in wanted else rows
 
+    @extend_schema(request=NewGrant, responses={201: GrantOut})
     def post(self, request: Request) -> Response:
         data = NewGrant(data=request.data)
         data.is_valid(raise_exception=True)
@@ -88,9 +92,11 @@ class Grants(ListAPIView[Grant]):
 class OneGrant(APIView):
     scope = "approve"
 
+    @extend_schema(responses=GrantOut)
     def get(self, request: Request, grant_id: UUID) -> Response:
         return Response(GrantOut(grants.get_grant(who(request), grant_id)).data)
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, grant_id: UUID) -> Response:
         grants.revoke(grant=grants.get_grant(who(request), grant_id), principal=who(request))
         return Response(status=204)
@@ -99,6 +105,7 @@ class OneGrant(APIView):
 class Revoke(APIView):
     scope = "approve"
 
+    @extend_schema(request=None, responses=GrantOut)
     def post(self, request: Request, grant_id: UUID) -> Response:
         ended = grants.revoke(grant=grants.get_grant(who(request), grant_id), principal=who(request))
         return Response(GrantOut(ended).data)
@@ -129,6 +136,7 @@ class Delegations(ListAPIView[ApprovalDelegation]):
     def get_queryset(self) -> QuerySet[ApprovalDelegation]:
         return rights.delegations_of(who(self.request))
 
+    @extend_schema(request=NewDelegation, responses={201: DelegationOut})
     def post(self, request: Request) -> Response:
         data = NewDelegation(data=request.data)
         data.is_valid(raise_exception=True)
@@ -141,6 +149,7 @@ class OneDelegation(APIView):
 
     scope = "chat"
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, delegation_id: UUID) -> Response:
         found = rights.get_delegation(who(request), delegation_id)
         rights.end_delegation(delegation=found, principal=who(request))

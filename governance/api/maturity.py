@@ -1,11 +1,11 @@
 """`/api/agents/{id}/evidence/` and its kin: what an agent has shown, may do, learns, and to which level it moves."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,12 +16,13 @@ from agents.models import Maturity
 from atom.ground.api.authentication import who
 from atom.ground.api.doors import validated
 from atom.ground.api.once import APIView, ListAPIView
+from atom.ground.api.schema import AGENT, whole_list
 from atom.ground.errors import BadRequest
 from atom.ground.models import Scope
 from governance.api.oversight import Why
 from governance.maturity import levels, proposals, queries, reviews, runs, training, triggers
 from governance.maturity.capabilities import capabilities_of
-from governance.maturity.readiness import evidence_of
+from governance.maturity.readiness import Criterion, Evidence, Part, evidence_of
 from governance.models import (
     ConfidenceChange,
     Proposal,
@@ -75,7 +76,7 @@ class ConfidenceOut(serializers.ModelSerializer[ConfidenceChange]):
     delta = serializers.FloatField()
     applied = serializers.FloatField()
     confidence = serializers.FloatField()
-    reverses = serializers.UUIDField(source="reverses_id")
+    reverses = serializers.UUIDField(source="reverses_id", allow_null=True)
 
     class Meta:
         model = ConfidenceChange
@@ -86,7 +87,7 @@ class ConfidenceOut(serializers.ModelSerializer[ConfidenceChange]):
 
 class ProposalOut(serializers.ModelSerializer[Proposal]):
     agent = serializers.CharField(source="agent.slug")
-    decided_by = serializers.CharField(source="decided_by.username", default=None)
+    decided_by = serializers.CharField(source="decided_by.username", default=None, allow_null=True)
 
     class Meta:
         model = Proposal
@@ -100,7 +101,7 @@ class ReviewOut(serializers.ModelSerializer[Review]):
     action = serializers.CharField(source="decision.action")
     arguments = serializers.JSONField(source="decision.arguments")
     complexity = serializers.IntegerField(source="decision.complexity")
-    reviewed_by = serializers.CharField(source="reviewed_by.username", default=None)
+    reviewed_by = serializers.CharField(source="reviewed_by.username", default=None, allow_null=True)
 
     class Meta:
         model = Review
@@ -112,7 +113,7 @@ class ReviewOut(serializers.ModelSerializer[Review]):
 
 class TrainingOut(serializers.ModelSerializer[TrainingTask]):
     agent = serializers.CharField(source="agent.slug")
-    completed_by = serializers.CharField(source="completed_by.username", default=None)
+    completed_by = serializers.CharField(source="completed_by.username", default=None, allow_null=True)
 
     class Meta:
         model = TrainingTask
@@ -133,6 +134,54 @@ class TriggeredRunOut(serializers.ModelSerializer[TriggeredRun]):
         ]  # fmt: skip
 
 
+class CriterionOut(serializers.Serializer[Criterion]):
+    name = serializers.CharField()
+    value = serializers.FloatField()
+    count = serializers.IntegerField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    needed = serializers.FloatField()
+    direction = serializers.CharField()
+    holds = serializers.BooleanField()
+    sentence = serializers.CharField()
+
+
+class PartOut(serializers.Serializer[Part]):
+    name = serializers.CharField()
+    weight = serializers.FloatField()
+    value = serializers.FloatField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    count = serializers.IntegerField()
+
+
+class EvidenceOut(serializers.Serializer[Evidence]):
+    agent = serializers.CharField()
+    maturity = serializers.CharField()
+    to = serializers.CharField(allow_null=True)
+    since = serializers.DateTimeField()
+    runs = serializers.IntegerField()
+    holds = serializers.BooleanField()
+    criteria = CriterionOut(many=True)
+    parts = PartOut(many=True)
+
+
+class CapabilityOut(serializers.Serializer[Any]):
+    action = serializers.CharField()
+    complexity = serializers.IntegerField()
+    decision = serializers.CharField()
+    reason = serializers.CharField()
+    rule = serializers.CharField()
+    needs = serializers.CharField()
+    is_tool = serializers.BooleanField()
+
+
+class RatingOut(serializers.Serializer[Any]):
+    run_id = serializers.UUIDField()
+    rating = serializers.IntegerField()
+    interventions = serializers.IntegerField()
+
+
 def _one_of(value: str, allowed: list[str], param: str) -> str:
     if value not in allowed:
         raise BadRequest(f"{param} is one of: {', '.join(allowed)}.", param=param)
@@ -144,8 +193,9 @@ class AgentEvidence(APIView):
 
     scope = Scope.CHAT
 
+    @extend_schema(responses=EvidenceOut)
     def get(self, request: Request, agent: str) -> Response:
-        return Response(asdict(evidence_of(agents.get_agent(who(request), agent))))
+        return Response(EvidenceOut(evidence_of(agents.get_agent(who(request), agent))).data)
 
 
 class AgentConfidence(ListAPIView[ConfidenceChange]):
@@ -161,14 +211,16 @@ class Capabilities(APIView):
 
     scope = Scope.CHAT
 
+    @extend_schema(responses=whole_list(CapabilityOut))
     def get(self, request: Request, agent: str) -> Response:
         rows = capabilities_of(agents.get_agent(who(request), agent))
-        return Response({"results": [asdict(row) for row in rows], "next": None, "previous": None})
+        return Response({"results": CapabilityOut(rows, many=True).data, "next": None, "previous": None})
 
 
 class Promote(APIView):
     scope = Scope.APPROVE
 
+    @extend_schema(request=NewLevel, responses=AgentOut)
     def post(self, request: Request, agent: str) -> Response:
         found = agents.get_agent(who(request), agent)
         moved = proposals.promote(agent=found, principal=who(request), **validated(NewLevel(data=request.data)))
@@ -178,12 +230,14 @@ class Promote(APIView):
 class Demote(APIView):
     scope = Scope.APPROVE
 
+    @extend_schema(request=NewLevel, responses=AgentOut)
     def post(self, request: Request, agent: str) -> Response:
         found = agents.get_agent(who(request), agent)
         moved = levels.demote(agent=found, principal=who(request), **validated(NewLevel(data=request.data)))
         return Response(AgentOut(moved).data)
 
 
+@extend_schema_view(get=extend_schema(parameters=[AGENT, OpenApiParameter("status", str, enum=ProposalStatus.values)]))
 class Proposals(ListAPIView[Proposal]):
     """Levels that the evidence speaks for; `?agent=<slug>` and `?status=`."""
 
@@ -201,6 +255,7 @@ class Proposals(ListAPIView[Proposal]):
 class OneProposal(APIView):
     scope = Scope.CHAT
 
+    @extend_schema(responses=ProposalOut)
     def get(self, request: Request, proposal_id: UUID) -> Response:
         return Response(ProposalOut(queries.get_proposal(who(request), proposal_id)).data)
 
@@ -209,6 +264,7 @@ class _Decide(APIView):
     scope = Scope.APPROVE
     decide: Callable[..., Proposal]
 
+    @extend_schema(request=Why, responses=ProposalOut)
     def post(self, request: Request, proposal_id: UUID) -> Response:
         proposal = queries.get_proposal(who(request), proposal_id)
         decided = self.decide(proposal=proposal, principal=who(request), **validated(Why(data=request.data)))
@@ -223,6 +279,7 @@ class Decline(_Decide):
     decide = staticmethod(proposals.decline)
 
 
+@extend_schema_view(get=extend_schema(parameters=[AGENT, OpenApiParameter("status", str, enum=ReviewStatus.values)]))
 class Reviews(ListAPIView[Review]):
     """Spot checks; `?agent=<slug>` and `?status=pending|right|wrong`."""
 
@@ -242,15 +299,18 @@ class OneReview(APIView):
 
     scope = Scope.APPROVE
 
+    @extend_schema(responses=ReviewOut)
     def get(self, request: Request, review_id: UUID) -> Response:
         return Response(ReviewOut(queries.get_review(who(request), review_id)).data)
 
+    @extend_schema(request=NewReview, responses=ReviewOut)
     def post(self, request: Request, review_id: UUID) -> Response:
         review = queries.get_review(who(request), review_id)
         judged = reviews.judge_review(review=review, principal=who(request), **validated(NewReview(data=request.data)))
         return Response(ReviewOut(judged).data)
 
 
+@extend_schema_view(get=extend_schema(parameters=[AGENT, OpenApiParameter("status", str, enum=TrainingStatus.values)]))
 class Training(ListAPIView[TrainingTask]):
     """What students wanted to do and may not yet; `?agent=<slug>` and `?status=open|completed`."""
 
@@ -268,6 +328,7 @@ class Training(ListAPIView[TrainingTask]):
 class OneTraining(APIView):
     scope = Scope.CHAT
 
+    @extend_schema(responses=TrainingOut)
     def get(self, request: Request, task_id: UUID) -> Response:
         return Response(TrainingOut(queries.get_training(who(request), task_id)).data)
 
@@ -275,6 +336,7 @@ class OneTraining(APIView):
 class CompleteTraining(APIView):
     scope = Scope.SUPERVISE
 
+    @extend_schema(request=Completed, responses=TrainingOut)
     def post(self, request: Request, task_id: UUID) -> Response:
         task = queries.get_training(who(request), task_id)
         done = training.complete(task=task, principal=who(request), **validated(Completed(data=request.data)))
@@ -286,6 +348,7 @@ class RateRun(APIView):
 
     scope = Scope.SUPERVISE
 
+    @extend_schema(request=NewRating, responses=RatingOut)
     def post(self, request: Request, run_id: UUID) -> Response:
         run = agents.get_run(who(request), run_id)
         rated = runs.rate_run(run=run, principal=who(request), **validated(NewRating(data=request.data)))
@@ -297,6 +360,7 @@ class Trigger(APIView):
 
     scope = Scope.CHAT
 
+    @extend_schema(request=NewTrigger, responses={202: TriggeredRunOut})
     def post(self, request: Request, agent: str) -> Response:
         found = agents.get_agent(who(request), agent)
         wish = triggers.request_run(agent=found, principal=who(request), **validated(NewTrigger(data=request.data)))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -43,6 +44,27 @@ class Rules(serializers.Serializer[Any]):
     batch_most = serializers.IntegerField(required=False, min_value=0, max_value=1_000_000)
 
 
+class SwitchOut(serializers.Serializer[Any]):
+    on = serializers.BooleanField()
+    reason = serializers.CharField()
+    by = serializers.CharField(allow_null=True)
+    at = serializers.DateTimeField(allow_null=True)
+
+
+class OversightOut(serializers.Serializer[Any]):
+    """A workspace and its rules for agents."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    supervision_required = serializers.BooleanField()
+    spot_check_share = serializers.FloatField()
+    actions_per_hour = serializers.IntegerField()
+    usd_per_day = serializers.CharField()
+    transfer_most = serializers.CharField()
+    batch_most = serializers.IntegerField()
+    kill_switch = SwitchOut()
+
+
 def _workspace(workspace: Workspace, rules: Oversight) -> dict[str, Any]:
     return {
         "id": workspace.id,
@@ -69,10 +91,12 @@ def _switch(rules: Oversight) -> dict[str, Any]:
 class OneWorkspace(APIView):
     """One's own workspace, and its rules for agents."""
 
+    @extend_schema(responses=OversightOut)
     def get(self, request: Request) -> Response:
         workspace = ground.workspace_of(who(request))
         return Response(_workspace(workspace, oversight_of(workspace.id)))
 
+    @extend_schema(request=Rules, responses=OversightOut)
     def patch(self, request: Request) -> Response:
         who(request).require(Scope.ADMIN)
         rules = change_oversight(principal=who(request), **validated(Rules(data=request.data)))
@@ -82,9 +106,11 @@ class OneWorkspace(APIView):
 class KillSwitch(APIView):
     """Stop or free all agents of the workspace; GET says which it is."""
 
+    @extend_schema(responses=SwitchOut)
     def get(self, request: Request) -> Response:
         return Response(_switch(oversight_of(who(request).workspace_id)))
 
+    @extend_schema(request=Switch, responses=SwitchOut)
     def post(self, request: Request) -> Response:
         wanted = validated(Switch(data=request.data))
         return Response(_switch(killswitch.set_kill_switch(principal=who(request), **wanted)))
@@ -95,6 +121,7 @@ class Kill(APIView):
 
     scope = Scope.SUPERVISE
 
+    @extend_schema(request=Why, responses=AgentOut)
     def post(self, request: Request, agent: str) -> Response:
         found = agents.get_agent(who(request), agent)
         killed = killswitch.kill_agent(agent=found, principal=who(request), **validated(Why(data=request.data)))

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,6 +16,7 @@ from governance.models import Policy, PolicyReplay, PolicyVersion
 from governance.policies import queries, services
 
 
+@extend_schema_field({"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {}}]})
 class DocumentField(serializers.Field[Any, Any, Any, Any]):
     """A document as YAML text or as a JSON object."""
 
@@ -48,7 +50,7 @@ class ReplayIn(WhichVersion):
 class VersionOut(serializers.ModelSerializer[PolicyVersion]):
     version = serializers.IntegerField(source="number")
     document = serializers.CharField(source="source")
-    created_by = serializers.CharField(source="created_by.username", default=None)
+    created_by = serializers.CharField(source="created_by.username", default=None, allow_null=True)
 
     class Meta:
         model = PolicyVersion
@@ -58,16 +60,27 @@ class VersionOut(serializers.ModelSerializer[PolicyVersion]):
 class PolicyOut(serializers.ModelSerializer[Policy]):
     """A policy with its latest version. `status` is active, shadow or draft."""
 
+    status = serializers.CharField()
+    active_version = serializers.IntegerField(allow_null=True)
+    shadow_version = serializers.IntegerField(allow_null=True)
+    # Of the latest version, as `VersionOut` has them.
+    version = serializers.IntegerField()
+    language = serializers.CharField()
+    document = serializers.CharField()
+    created_by = serializers.CharField(allow_null=True)
+    activated_at = serializers.DateTimeField(allow_null=True)
+
     class Meta:
         model = Policy
-        fields = ["id", "name", "created_at"]
+        fields = ["id", "name", "status", "active_version", "shadow_version", *VersionOut.Meta.fields]
 
     def to_representation(self, instance: Policy) -> dict[str, Any]:
         in_force = queries.in_force(instance.workspace_id)
         active = in_force.active if in_force.active and in_force.active.policy_id == instance.pk else None
         shadow = in_force.shadow if in_force.shadow and in_force.shadow.policy_id == instance.pk else None
         return {
-            **super().to_representation(instance),
+            "id": str(instance.pk),
+            "name": instance.name,
             "status": queries.status_of(instance),
             "active_version": active.number if active else None,
             "shadow_version": shadow.number if shadow else None,
@@ -101,6 +114,7 @@ class Policies(ListAPIView[Policy]):
     def get_queryset(self) -> QuerySet[Policy]:
         return queries.policies_of(who(self.request))
 
+    @extend_schema(request=NewPolicy, responses={201: PolicyOut})
     def post(self, request: Request) -> Response:
         data = NewPolicy(data=request.data)
         data.is_valid(raise_exception=True)
@@ -109,6 +123,7 @@ class Policies(ListAPIView[Policy]):
 
 
 class OnePolicy(APIView):
+    @extend_schema(responses=PolicyOut)
     def get(self, request: Request, policy_id: UUID) -> Response:
         return Response(PolicyOut(queries.get_policy(who(request), policy_id)).data)
 
@@ -122,6 +137,7 @@ class Versions(ListAPIView[PolicyVersion]):
         policy = queries.get_policy(who(self.request), self.kwargs["policy_id"])
         return policy.versions.select_related("created_by")
 
+    @extend_schema(request=NewDocument, responses={201: PolicyOut})
     def post(self, request: Request, policy_id: UUID) -> Response:
         data = NewDocument(data=request.data)
         data.is_valid(raise_exception=True)
@@ -131,6 +147,7 @@ class Versions(ListAPIView[PolicyVersion]):
 
 
 class Activate(APIView):
+    @extend_schema(request=WhichVersion, responses=PolicyOut)
     def post(self, request: Request, policy_id: UUID) -> Response:
         data = WhichVersion(data=request.data)
         data.is_valid(raise_exception=True)
@@ -140,6 +157,7 @@ class Activate(APIView):
 
 
 class Deactivate(APIView):
+    @extend_schema(request=None, responses=PolicyOut)
     def post(self, request: Request, policy_id: UUID) -> Response:
         policy = queries.get_policy(who(request), policy_id)
         services.deactivate(policy=policy, principal=who(request))
@@ -147,6 +165,7 @@ class Deactivate(APIView):
 
 
 class RollBack(APIView):
+    @extend_schema(request=None, responses=PolicyOut)
     def post(self, request: Request, policy_id: UUID) -> Response:
         policy = queries.get_policy(who(request), policy_id)
         services.roll_back(policy=policy, principal=who(request))
@@ -156,6 +175,7 @@ class RollBack(APIView):
 class Shadow(APIView):
     """`{on, version?}`: judge beside the policy in force, without effect."""
 
+    @extend_schema(request=ShadowIn, responses=PolicyOut)
     def post(self, request: Request, policy_id: UUID) -> Response:
         data = ShadowIn(data=request.data)
         data.is_valid(raise_exception=True)
@@ -167,6 +187,7 @@ class Shadow(APIView):
 class Replay(APIView):
     """POST starts a trial on what happened, GET tells how far the latest is and what it found."""
 
+    @extend_schema(request=ReplayIn, responses={202: ReplayOut})
     def post(self, request: Request, policy_id: UUID) -> Response:
         data = ReplayIn(data=request.data)
         data.is_valid(raise_exception=True)
@@ -174,6 +195,7 @@ class Replay(APIView):
         replay = services.start_replay(policy=policy, principal=who(request), **data.validated_data)
         return Response(ReplayOut(replay).data, status=202)
 
+    @extend_schema(responses=ReplayOut)
     def get(self, request: Request, policy_id: UUID) -> Response:
         replay = queries.latest_replay(queries.get_policy(who(request), policy_id))
         if replay is None:

@@ -122,8 +122,8 @@ class ApprovalOut(serializers.ModelSerializer[Approval]):
     agent = serializers.CharField(source="agent.slug")
     reason = serializers.CharField(source="decision.reason")
     complexity = serializers.IntegerField(source="decision.complexity")
-    decided_by = serializers.CharField(source="decided_by.username", default=None)
-    edited_by = serializers.CharField(source="edited_by.username", default=None)
+    decided_by = serializers.CharField(source="decided_by.username", default=None, allow_null=True)
+    edited_by = serializers.CharField(source="edited_by.username", default=None, allow_null=True)
     votes = serializers.SerializerMethodField()
 
     def get_votes(self, approval: Approval) -> list[str]:
@@ -161,3 +161,9 @@ class ApprovalOut(serializers.ModelSerializer[Approval]):
             "result",
             "error",
         ]
+
+
+class BulkOut(serializers.Serializer[Any]):
+    """An item is an approval with `error` null, or `id`, `status` null and the error."""
+
+    results = serializers.ListField(child=serializers.DictField())

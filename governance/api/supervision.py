@@ -5,6 +5,7 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -41,7 +42,7 @@ class LiveRunOut(RunOut):
     agent_name = serializers.CharField(source="agent.name")
     maturity = serializers.CharField(source="agent.maturity")
     question = serializers.SerializerMethodField()
-    user = serializers.CharField(source="user.username", default=None)
+    user = serializers.CharField(source="user.username", default=None, allow_null=True)
 
     class Meta(RunOut.Meta):
         fields = [*RunOut.Meta.fields, "is_paused", "agent_name", "maturity", "question", "user"]
@@ -50,8 +51,16 @@ class LiveRunOut(RunOut):
         return queries.question_of(run)[:300]
 
 
+class SupervisionOut(serializers.Serializer[Any]):
+    """The runs of just now, and who is there to see them."""
+
+    runs = LiveRunOut(many=True)
+    present = serializers.ListField(child=serializers.CharField())
+    is_watched = serializers.BooleanField()
+
+
 class InterventionOut(serializers.ModelSerializer[Intervention]):
-    operator = serializers.CharField(source="operator.username", default=None)
+    operator = serializers.CharField(source="operator.username", default=None, allow_null=True)
 
     class Meta:
         model = Intervention
@@ -63,6 +72,7 @@ class Supervision(APIView):
 
     scope = Scope.SUPERVISE
 
+    @extend_schema(responses=SupervisionOut)
     def get(self, request: Request) -> Response:
         principal = who(request)
         rows = queries.live_runs(principal, queries.Watch())[: queries.SHOWN_MOST]
@@ -95,6 +105,7 @@ class _Step(APIView):
 
     scope = Scope.SUPERVISE
 
+    @extend_schema(request=None, responses=RunOut)
     def post(self, request: Request, run_id: UUID) -> Response:
         self.step(request, agents.get_run(who(request), run_id))
         return Response(RunOut(agents.get_run(who(request), run_id)).data, status=self.answered_with)
@@ -115,6 +126,7 @@ class Resume(_Step):
         services.resume(run=run, principal=who(request))
 
 
+@extend_schema_view(post=extend_schema(request=NewCorrection, responses={202: RunOut}))
 class Correct(_Step):
     """The run's events tell when the model hears it."""
 
@@ -124,6 +136,7 @@ class Correct(_Step):
         services.correct(run=run, principal=who(request), **validated(NewCorrection(data=request.data)))
 
 
+@extend_schema_view(post=extend_schema(request=Termination, responses={202: RunOut}))
 class Terminate(_Step):
     """The run's events tell when it has ended."""
 

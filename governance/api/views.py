@@ -4,6 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -11,9 +12,11 @@ from agents import queries as agents
 from agents.gate import Action
 from atom.ground.api.authentication import who
 from atom.ground.api.once import APIView, ListAPIView
+from atom.ground.api.schema import AGENT, whole_list
 from governance import queries, services
 from governance.api.serializers import (
     ApprovalOut,
+    BulkOut,
     DecisionOfPeople,
     DoneOut,
     NewAction,
@@ -27,7 +30,9 @@ from governance.api.serializers import Edit as EditIn
 from governance.approvals import bulk, reviewers
 from governance.approvals.editing import edit
 from governance.judging import judge_action
-from governance.models import Approval
+from governance.models import Approval, ApprovalStatus
+
+WAIT = OpenApiParameter("wait", float, description="Seconds to wait, 60 at most, while it is pending.")
 
 
 class Actions(APIView):
@@ -35,6 +40,7 @@ class Actions(APIView):
 
     scope = "chat"
 
+    @extend_schema(request=NewAction, responses=VerdictOut)
     def post(self, request: Request) -> Response:
         data = NewAction(data=request.data)
         data.is_valid(raise_exception=True)
@@ -56,6 +62,7 @@ class ActionOutcome(APIView):
 
     scope = "chat"
 
+    @extend_schema(request=NewOutcome, responses=OutcomeOut)
     def post(self, request: Request, decision_id: UUID) -> Response:
         data = NewOutcome(data=request.data)
         data.is_valid(raise_exception=True)
@@ -64,6 +71,7 @@ class ActionOutcome(APIView):
         return Response(OutcomeOut(reported).data)
 
 
+@extend_schema_view(get=extend_schema(parameters=[AGENT, OpenApiParameter("status", str, enum=ApprovalStatus.values)]))
 class Approvals(ListAPIView[Approval]):
     """Questions to people; `?status=` and `?agent=<slug>`."""
 
@@ -80,6 +88,7 @@ class Approvals(ListAPIView[Approval]):
 
 
 class OneApproval(APIView):
+    @extend_schema(parameters=[WAIT], responses=ApprovalOut)
     def get(self, request: Request, approval_id: UUID) -> Response:
         return Response(ApprovalOut(queries.get_approval(who(request), approval_id)).data)
 
@@ -89,6 +98,7 @@ class Decide(APIView):
 
     decide: Callable[..., Approval]
 
+    @extend_schema(request=DecisionOfPeople, responses=ApprovalOut)
     def post(self, request: Request, approval_id: UUID) -> Response:
         data = DecisionOfPeople(data=request.data)
         data.is_valid(raise_exception=True)
@@ -114,6 +124,7 @@ class Cancel(Decide):
 class Edit(APIView):
     """Other arguments: a new revision, judged again, still pending."""
 
+    @extend_schema(request=EditIn, responses=ApprovalOut)
     def post(self, request: Request, approval_id: UUID) -> Response:
         data = EditIn(data=request.data)
         data.is_valid(raise_exception=True)
@@ -124,6 +135,7 @@ class Edit(APIView):
 class Bulk(APIView):
     """One decision on many approvals; each item says what became of it."""
 
+    @extend_schema(request=BulkIn, responses=BulkOut)
     def post(self, request: Request) -> Response:
         data = BulkIn(data=request.data)
         data.is_valid(raise_exception=True)
@@ -140,6 +152,7 @@ class Reviewers(APIView):
 
     scope = "admin"
 
+    @extend_schema(responses=whole_list(ReviewerOut))
     def get(self, request: Request) -> Response:
         rows = reviewers.reviewers_of(who(request))
         return Response({"results": [ReviewerOut(row).data for row in rows], "next": None, "previous": None})

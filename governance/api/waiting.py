@@ -32,6 +32,11 @@ async def one_approval(request: HttpRequest, approval_id: UUID) -> HttpResponseB
     return cast(HttpResponseBase, await _one(request, approval_id=approval_id))
 
 
+# What the OpenAPI description looks at.
+one_approval.cls = OneApproval  # type: ignore[attr-defined]
+one_approval.initkwargs = {}  # type: ignore[attr-defined]
+
+
 @door("GET", scope=("chat", "approve"))
 async def wait_for(request: HttpRequest, principal: Principal, approval_id: UUID) -> HttpResponseBase:
     """The approval once it is not pending any more, or as it is after `wait` seconds."""

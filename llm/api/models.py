@@ -4,14 +4,16 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from atom.ground.api.authentication import who
 from atom.ground.api.once import APIView
+from atom.ground.api.schema import whole_list
 from llm import model_queries, model_services
-from llm.api.serializers import AliasOut, ModelOut, NewAlias, NewPrice, PriceOut, RankedOut
+from llm.api.serializers import AliasOut, ExplainedOut, ModelOut, NewAlias, NewPrice, PriceOut, RankedOut
 from llm.messages import Image, Message, Part, Role, Text, Thinking, Tool
 from llm.messages import Request as ModelRequest
 from llm.routing import AUTO, Explained
@@ -24,10 +26,12 @@ class Models(APIView):
 
     scope = "chat"
 
+    @extend_schema(responses=whole_list(ModelOut))
     def get(self, request: Request) -> Response:
         rows = model_queries.models_and_prices(who(request))
         return Response({"results": ModelOut(rows, many=True).data, "next": None, "previous": None})
 
+    @extend_schema(request=NewPrice, responses={200: PriceOut, 201: PriceOut})
     def post(self, request: Request) -> Response:
         principal = who(request)
         principal.require("admin")
@@ -44,6 +48,7 @@ class PriceDetail(APIView):
 
     scope = "admin"
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, price_id: UUID) -> Response:
         price = model_queries.get_price(who(request), price_id)
         model_services.delete_price(price=price, by=who(request).username)
@@ -55,10 +60,12 @@ class Aliases(APIView):
 
     scope = "chat"
 
+    @extend_schema(responses=whole_list(AliasOut))
     def get(self, request: Request) -> Response:
         rows = model_queries.aliases_of(who(request))
         return Response({"results": AliasOut(rows, many=True).data, "next": None, "previous": None})
 
+    @extend_schema(request=NewAlias, responses={200: AliasOut, 201: AliasOut})
     def post(self, request: Request) -> Response:
         principal = who(request)
         principal.require("admin")
@@ -75,6 +82,7 @@ class AliasDetail(APIView):
 
     scope = "admin"
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, alias_id: UUID) -> Response:
         alias = model_queries.get_alias(who(request), alias_id)
         model_services.delete_alias(alias=alias, by=who(request).username)
@@ -97,6 +105,7 @@ class Route(APIView):
 
     scope = "chat"
 
+    @extend_schema(request=Asked, responses=ExplainedOut)
     def post(self, request: Request) -> Response:
         data = Asked(data=request.data)
         data.is_valid(raise_exception=True)

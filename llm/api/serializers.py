@@ -125,3 +125,65 @@ class RankedOut(serializers.Serializer[Any]):
 
     def get_cost_usd(self, row: Ranked) -> str | None:
         return None if row.cost_usd is None else format(row.cost_usd.normalize(), "f")
+
+
+class KeyTestOut(serializers.Serializer[Any]):
+    """`error` and `code` when it did not work."""
+
+    ok = serializers.BooleanField()
+    model = serializers.CharField(allow_null=True)
+    latency_ms = serializers.FloatField()
+    error = serializers.CharField(required=False)
+    code = serializers.CharField(required=False)
+
+
+class NeedsOut(serializers.Serializer[Any]):
+    complexity = serializers.CharField()
+    sees = serializers.BooleanField()
+    tools = serializers.BooleanField()
+    json = serializers.BooleanField()
+    thinks = serializers.BooleanField()
+    input_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+
+
+class ExplainedOut(serializers.Serializer[Any]):
+    """Who would be called, how each model fares, and why the others are not."""
+
+    model = serializers.CharField()
+    complexity = serializers.CharField()
+    needs = NeedsOut()
+    chosen = serializers.CharField(allow_null=True)
+    order = serializers.ListField(child=serializers.CharField())
+    candidates = RankedOut(many=True)
+    error = serializers.CharField(allow_null=True)
+
+
+class FiguresOfModel(serializers.Serializer[Any]):
+    """Figures of the window; null where nothing was measured."""
+
+    request_count = serializers.IntegerField()
+    success_count = serializers.IntegerField()
+    failure_count = serializers.IntegerField()
+    success_rate = serializers.FloatField(allow_null=True)
+    total_tokens = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost_usd = serializers.FloatField(allow_null=True)
+    cost_per_1k_input = serializers.FloatField(allow_null=True)
+    cost_per_1k_output = serializers.FloatField(allow_null=True)
+    latency_p50_ms = serializers.FloatField(allow_null=True)
+    latency_p95_ms = serializers.FloatField(allow_null=True)
+    latency_p99_ms = serializers.FloatField(allow_null=True)
+    ttft_p50_ms = serializers.FloatField(allow_null=True)
+    ttft_p95_ms = serializers.FloatField(allow_null=True)
+    ttft_p99_ms = serializers.FloatField(allow_null=True)
+    gap_p50_ms = serializers.FloatField(allow_null=True)
+    gap_p95_ms = serializers.FloatField(allow_null=True)
+    gap_p99_ms = serializers.FloatField(allow_null=True)
+    breaker = serializers.ChoiceField(choices=["closed", "half_open", "open"])
+
+
+class FiguresOfProvider(FiguresOfModel):
+    models = serializers.DictField(child=FiguresOfModel())

@@ -3,14 +3,16 @@
 from uuid import UUID
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from atom.ground.api.authentication import who
 from atom.ground.api.once import APIView, ListAPIView
+from atom.ground.api.schema import whole_list
 from atom.ground.queries import require_installation_admin
 from llm import queries, services
-from llm.api.serializers import BreakerNamed, BreakerOut, KeyChanges, KeyOut, KeyTest, NewKey
+from llm.api.serializers import BreakerNamed, BreakerOut, KeyChanges, KeyOut, KeyTest, KeyTestOut, NewKey
 from llm.breaker import Circuit
 from llm.models import ProviderKey
 
@@ -24,6 +26,7 @@ class ProviderKeys(ListAPIView[ProviderKey]):
     def get_queryset(self) -> QuerySet[ProviderKey]:
         return queries.keys_of(who(self.request))
 
+    @extend_schema(request=NewKey, responses={201: KeyOut})
     def post(self, request: Request) -> Response:
         data = NewKey(data=request.data)
         data.is_valid(raise_exception=True)
@@ -37,9 +40,11 @@ class ProviderKeyDetail(APIView):
 
     scope = "admin"
 
+    @extend_schema(responses=KeyOut)
     def get(self, request: Request, key_id: UUID) -> Response:
         return Response(KeyOut(queries.get_key(who(request), key_id)).data)
 
+    @extend_schema(request=KeyChanges, responses=KeyOut)
     def patch(self, request: Request, key_id: UUID) -> Response:
         key = queries.get_key(who(request), key_id)
         data = KeyChanges(data=request.data)
@@ -47,6 +52,7 @@ class ProviderKeyDetail(APIView):
         key = services.update_key(key=key, by=who(request).username, **data.validated_data)
         return Response(KeyOut(key).data)
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, key_id: UUID) -> Response:
         services.delete_key(key=queries.get_key(who(request), key_id), by=who(request).username)
         return Response(status=204)
@@ -58,6 +64,7 @@ class ProviderKeyTest(APIView):
     scope = "admin"
     is_one_transaction = False
 
+    @extend_schema(request=KeyTest, responses=KeyTestOut)
     def post(self, request: Request, key_id: UUID) -> Response:
         key = queries.get_key(who(request), key_id)
         data = KeyTest(data=request.data)
@@ -72,6 +79,7 @@ class Breakers(APIView):
 
     scope = "admin"
 
+    @extend_schema(responses=whole_list(BreakerOut))
     def get(self, request: Request) -> Response:
         found = queries.breakers_of(who(request))
         return Response({"results": BreakerOut(found, many=True).data, "next": None, "previous": None})
@@ -82,6 +90,7 @@ class BreakerReset(APIView):
 
     scope = "admin"
 
+    @extend_schema(request=BreakerNamed, responses={204: None})
     def post(self, request: Request) -> Response:
         principal = who(request)
         data = BreakerNamed(data=request.data)

@@ -1,16 +1,18 @@
 """`/v1/messages` and `/v1/messages/count_tokens`: the Anthropic wire, governed, in front of any model."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import structlog
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
 
 from agents import queries
 from agents.api.answers import Opened, failure_of, served_headers
 from agents.api.anthropic.errors import error_json, refuse
 from agents.api.anthropic.serializers import FAMILY, CountTokens, CreateMessage, request_of
+from agents.api.anthropic.shapes import AnthropicMessageOut, TokenCountOut
 from agents.api.anthropic.writing import PING, Writer, frame
 from agents.api.keyed import note_outcome, run_for
 from agents.api.sse import sse_response
@@ -18,6 +20,7 @@ from agents.runs.events import RunEnded
 from atom.ground.api.doors import door, read_by, validated
 from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
+from atom.ground.api.schema import STREAM
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError
 from atom.ground.idempotency import Claim
@@ -31,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 @door("POST", scope=Scope.CHAT, refuse=refuse, is_hot=True)
 @once(refuse=refuse)
+@extend_schema(request=CreateMessage, responses={200: AnthropicMessageOut, (200, STREAM): str})
 async def messages(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     data = read_by(CreateMessage, parse_object(request.body))
     runner = await run_for(request, principal, request_of(data), door="anthropic", claim=claim)
@@ -47,11 +51,16 @@ async def messages(request: HttpRequest, principal: Principal, claim: Claim | No
 
 
 @door("POST", scope=Scope.CHAT, refuse=refuse)
+@extend_schema(request=CountTokens, responses={200: TokenCountOut})
 async def count_tokens(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     """About how many tokens the conversation has: nobody is called, so no tokenizer but our own guess is asked."""
     asked = request_of(validated(CountTokens(data=parse_object(request.body))))
     await in_db(queries.agent_for_model, principal, asked.model)
     return JsonResponse({"input_tokens": tokens_of(asked.messages) + tokens_of_tools(asked)})
+
+
+def error_frame(error: AtomError) -> bytes:
+    return frame("error", **{name: value for name, value in error_json(error).items() if name != "type"})
 
 
 class Answer:
@@ -73,7 +82,7 @@ class Answer:
 
     async def response(self) -> HttpResponseBase:
         await self.opened.begin()
-        return sse_response(self.frames(), self.headers()) if self.is_stream else await self.whole()
+        return sse_response(self.frames(), self.headers(), tell=error_frame) if self.is_stream else await self.whole()
 
     async def whole(self) -> HttpResponse:
         async for event in self.opened.told():
@@ -83,7 +92,7 @@ class Answer:
                 self.writer.tell(event)
         return JsonResponse(self.writer.message(), headers=self.headers())
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    async def frames(self) -> AsyncGenerator[bytes, None]:
         """The official client raises on an `error` event, and takes nothing else for a failure."""
         yield self.writer.begin()
         async for event in self.opened.told():
@@ -91,6 +100,6 @@ class Answer:
                 yield PING
             elif isinstance(event, RunEnded) and (error := failure_of(self.opened.runner, event)):
                 log.warning("stream_incomplete", run_id=str(self.opened.runner.run_id), code=error.code)
-                yield frame("error", **{name: value for name, value in error_json(error).items() if name != "type"})
+                yield error_frame(error)
             else:
                 yield self.writer.tell(event)

@@ -5,7 +5,7 @@ An event's id is the last message that was told before it, so a client that come
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +35,7 @@ class SessionEvents:
         self.status = ""
         self.failed: UUID | None = None
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    async def frames(self) -> AsyncGenerator[bytes, None]:
         told_at, is_first = time.monotonic(), True
         while not is_draining():
             standing, fresh = await in_db(self._look)

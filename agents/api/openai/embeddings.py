@@ -4,11 +4,13 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 
 from agents import queries
 from agents.api.answers import Opened, served_headers
 from agents.api.keyed import earlier_run, note_outcome
+from agents.api.openai.shapes import EmbeddingsOut
 from agents.runs.start import start_run
 from atom.ground.api.doors import door, validated
 from atom.ground.api.errors import error_response
@@ -59,6 +61,7 @@ def text_of(given: Any) -> str:
 
 @door("POST", scope=Scope.CHAT)
 @once()
+@extend_schema(request=CreateEmbeddings, responses={200: EmbeddingsOut})
 async def embeddings(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     # The vectors are in the answer only: where it was lost with its client, they are asked for again.
     await earlier_run(claim, is_joining=False, is_told=False)

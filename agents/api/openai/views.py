@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from drf_spectacular.utils import extend_schema
 
 from agents import queries
 from agents.api.answers import Opened, Whole, failure_of, served_headers
@@ -19,12 +20,14 @@ from agents.api.anthropic.models import list_json as anthropic_list_json
 from agents.api.anthropic.models import model_json as anthropic_model_json
 from agents.api.keyed import note_outcome, run_for
 from agents.api.openai.serializers import ChatCompletion, request_of
+from agents.api.openai.shapes import WINDOW, CompletionOut, ModelsOut, OneModelOut, ProviderFigures
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall, WireDelta, pending_text
 from atom.ground.api.doors import door, read_by
 from atom.ground.api.errors import error_response
 from atom.ground.api.once import once
 from atom.ground.api.parsing import parse_object
+from atom.ground.api.schema import STREAM
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, ModelNotFound
 from atom.ground.idempotency import Claim
@@ -55,6 +58,7 @@ def tool_call_json(call: ToolCall) -> dict[str, Any]:
 
 @door("POST", scope="chat", is_hot=True)
 @once()
+@extend_schema(request=ChatCompletion, responses={200: CompletionOut, (200, STREAM): str})
 async def chat_completions(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     body = parse_object(request.body)
     data = read_by(ChatCompletion, body)
@@ -135,7 +139,7 @@ class Completion:
         chunk = {**self.around, **self.head, "object": "chat.completion.chunk", "choices": [choice]}
         return b"data: %s\n\n" % orjson.dumps(chunk)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         yield self.chunk({"role": "assistant"})
         wait_until: float | None = None
         async for recorded in self.opened.events():
@@ -213,6 +217,7 @@ def _served(principal: Principal) -> list[ServedModel]:
 
 
 @door("GET", scope="chat")
+@extend_schema(responses={200: ModelsOut})
 async def models(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     served = await in_db(_served, principal)
     if is_asked_by_anthropic(request):
@@ -221,6 +226,7 @@ async def models(request: HttpRequest, principal: Principal) -> HttpResponseBase
 
 
 @door("GET", scope="chat")
+@extend_schema(responses={200: OneModelOut})
 async def model(request: HttpRequest, principal: Principal, model_id: str) -> HttpResponseBase:
     is_anthropic = is_asked_by_anthropic(request)
     for found in await in_db(_served, principal):
@@ -233,5 +239,6 @@ async def model(request: HttpRequest, principal: Principal, model_id: str) -> Ht
 
 
 @door("GET", scope=("metrics", "chat"))
+@extend_schema(parameters=[WINDOW], responses={200: ProviderFigures})
 async def metrics_of_providers(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     return JsonResponse(await provider_metrics(principal.workspace_id, request.GET.get("window")))

@@ -1,7 +1,7 @@
 """`/v1/responses` over HTTP: begin, come back, cancel, delete. The websocket beside it is `socket.py`."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +9,22 @@ import orjson
 import structlog
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 
 from agents import responses
 from agents.api.answers import approval_asked_for, failure_of, served_headers
 from agents.api.keyed import note_outcome
 from agents.api.responses.serializers import CreateResponse, response_uuid
+from agents.api.responses.shapes import (
+    AFTER_ITEM,
+    LIMIT,
+    ORDER,
+    STARTING_AFTER,
+    STREAMED,
+    DeletedOut,
+    InputItemsOut,
+    ResponseOut,
+)
 from agents.api.responses.turns import Asking, Turn, begin, check_cursor, previous_of, replay, resumed
 from agents.api.responses.writing import Event
 from agents.api.sse import KEEP_ALIVE, sse_response
@@ -25,6 +36,7 @@ from atom.ground.api.doors import by_method, door, validated
 from atom.ground.api.errors import error_response
 from atom.ground.api.once import is_joining, once
 from atom.ground.api.parsing import parse_object
+from atom.ground.api.schema import STREAM
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, BadRequest, NotFound
 from atom.ground.idempotency import Claim
@@ -46,6 +58,7 @@ class UpgradeRequired(BadRequest):
 # --- Begin ------------------------------------------------------------------------------------------------
 @door("POST", scope=Scope.CHAT)
 @once()
+@extend_schema(request=CreateResponse, responses={200: ResponseOut, (200, STREAM): str})
 async def create(request: HttpRequest, principal: Principal, claim: Claim | None) -> HttpResponseBase:
     data = validated(CreateResponse(data=parse_object(request.body)))
     # Of a run in the background only the beginning is told, which is there at any time.
@@ -89,6 +102,7 @@ def headers_of(turn: Turn) -> dict[str, str]:
 
 
 @door("GET", scope=Scope.CHAT)
+@extend_schema(responses={426: OpenApiResponse(description="Ask for a websocket upgrade.")})
 async def without_upgrade(request: HttpRequest, principal: Principal) -> HttpResponseBase:
     refused = error_response(UpgradeRequired("GET /v1/responses is a websocket: ask for an upgrade."))
     refused["Upgrade"] = "websocket"
@@ -107,7 +121,7 @@ def failure_frame(last: Event) -> bytes:
     return frame({"type": "error", **said, "param": None, "sequence_number": number, "error": said})
 
 
-async def frames(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
+async def frames(events: AsyncIterator[Event | None]) -> AsyncGenerator[bytes, None]:
     async for event in events:
         if event is None:
             yield KEEP_ALIVE
@@ -117,7 +131,7 @@ async def frames(events: AsyncIterator[Event | None]) -> AsyncIterator[bytes]:
             yield failure_frame(event)
 
 
-async def live_frames(turn: Turn) -> AsyncIterator[bytes]:
+async def live_frames(turn: Turn) -> AsyncGenerator[bytes, None]:
     async for raw in frames(turn.events()):
         yield raw
     if turn.writer.status == "failed":
@@ -133,6 +147,7 @@ async def stored_response(principal: Principal, response_id: str) -> StoredRespo
 
 
 @door("GET", scope=Scope.CHAT)
+@extend_schema(parameters=[STREAMED, STARTING_AFTER], responses={200: ResponseOut, (200, STREAM): str})
 async def retrieve(request: HttpRequest, principal: Principal, response_id: str) -> HttpResponseBase:
     stored = await stored_response(principal, response_id)
     if request.GET.get("stream") not in ("true", "True", "1"):
@@ -143,6 +158,7 @@ async def retrieve(request: HttpRequest, principal: Principal, response_id: str)
 
 
 @door("DELETE", scope=Scope.CHAT)
+@extend_schema(responses={200: DeletedOut})
 async def delete(request: HttpRequest, principal: Principal, response_id: str) -> HttpResponseBase:
     stored = await stored_response(principal, response_id)
     await in_db(responses.delete_response, response=stored, by=principal.username)
@@ -155,6 +171,7 @@ all_of_them = by_method(POST=create, GET=without_upgrade)
 
 @door("POST", scope=Scope.CHAT)
 @once()
+@extend_schema(request=None, responses={200: ResponseOut})
 async def cancel(request: HttpRequest, principal: Principal, claim: Claim | None, response_id: str) -> HttpResponseBase:
     """Stop it; one that has ended already is given as it is."""
     stored = await stored_response(principal, response_id)
@@ -180,6 +197,7 @@ def run_header(stored: StoredResponse) -> dict[str, str]:
 
 
 @door("GET", scope=Scope.CHAT)
+@extend_schema(parameters=[LIMIT, ORDER, AFTER_ITEM], responses={200: InputItemsOut})
 async def input_items(request: HttpRequest, principal: Principal, response_id: str) -> HttpResponseBase:
     """The items of this turn's input, newest first unless `order=asc`."""
     stored = await stored_response(principal, response_id)

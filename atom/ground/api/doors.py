@@ -8,9 +8,10 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.serializers import BaseSerializer
+from rest_framework.views import APIView
 
 from atom.ground import journal
-from atom.ground.api.authentication import presented_token, principal_of_token
+from atom.ground.api.authentication import TokenAuthentication, presented_token, principal_of_token
 from atom.ground.api.errors import MethodNotAllowed, as_atom_error, error_response
 from atom.ground.errors import AtomError
 from atom.ground.principal import Principal
@@ -59,7 +60,7 @@ def door(
                 return refuse(error)
 
         opened.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks a view; tokens need no CSRF check
-        return cast(View[P], opened)
+        return _described(cast(View[P], opened), **{method: opened})
 
     return wrap
 
@@ -72,7 +73,19 @@ def by_method(**views: View[P]) -> View[P]:
         return await view(request, *args, **kwargs)
 
     opened.csrf_exempt = True  # type: ignore[attr-defined]  # as above
-    return cast(View[P], opened)
+    return _described(cast(View[P], opened), **views)
+
+
+class AsyncDoor(APIView):
+    """What the OpenAPI description looks at in place of async views; nobody calls it."""
+
+    authentication_classes = (TokenAuthentication,)
+
+
+def _described(view: View[P], **methods: Any) -> View[P]:
+    view.cls = type("Door", (AsyncDoor,), {name.lower(): method for name, method in methods.items()})  # type: ignore[attr-defined]
+    view.initkwargs = {}  # type: ignore[attr-defined]
+    return view
 
 
 _READERS: dict[type[BaseSerializer[Any]], BaseSerializer[Any]] = {}

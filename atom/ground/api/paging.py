@@ -17,6 +17,14 @@ class Pages(CursorPagination):
     page_size_query_param = "page_size"
     ordering = "-created_at"
 
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        page = {"type": ["string", "null"], "format": "uri", "description": "Its address; null where there is none."}
+        return {
+            "type": "object",
+            "required": ["results", "next", "previous"],
+            "properties": {"results": schema, "next": page, "previous": page},
+        }
+
     def decode_cursor(self, request: Request) -> Any:
         try:
             return super().decode_cursor(request)

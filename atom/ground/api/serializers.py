@@ -73,3 +73,19 @@ class AuditOut(serializers.ModelSerializer[AuditEntry]):
     class Meta:
         model = AuditEntry
         fields = ["id", "seq", "at", "event", "actor", "entry", "hash"]
+
+
+class WorkspaceOut(serializers.Serializer[Any]):
+    """A tenant just made, with its owner's token, which is shown this once."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    access_token = serializers.CharField()
+
+
+class VerifiedOut(serializers.Serializer[Any]):
+    """`seq` and `problem` say where a chain is not whole."""
+
+    ok = serializers.BooleanField()
+    seq = serializers.IntegerField(required=False)
+    problem = serializers.CharField(required=False)

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,7 +14,15 @@ from atom.ground.api.authentication import who
 from atom.ground.api.doors import door, validated
 from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.api.paging import Pages
-from atom.ground.api.serializers import AuditFilter, AuditOut, MemberOut, NewMember, NewWorkspace
+from atom.ground.api.serializers import (
+    AuditFilter,
+    AuditOut,
+    MemberOut,
+    NewMember,
+    NewWorkspace,
+    VerifiedOut,
+    WorkspaceOut,
+)
 from atom.ground.database import in_db
 from atom.ground.models import AuditEntry, Membership, Scope
 from atom.ground.principal import Principal
@@ -22,6 +31,7 @@ from atom.ground.principal import Principal
 class Token(APIView):
     """Revoke a token."""
 
+    @extend_schema(responses={204: None})
     def delete(self, request: Request, token_id: UUID) -> Response:
         token = queries.get_token(who(request), token_id)
         tokens.revoke_token(token=token, by=who(request).username)
@@ -35,6 +45,7 @@ class Members(ListAPIView[Membership]):
     def get_queryset(self) -> QuerySet[Membership]:
         return queries.members_of(who(self.request))
 
+    @extend_schema(request=NewMember, responses={201: MemberOut})
     def post(self, request: Request) -> Response:
         data = NewMember(data=request.data)
         data.is_valid(raise_exception=True)
@@ -48,6 +59,7 @@ class Workspaces(APIView):
 
     scope = "admin"
 
+    @extend_schema(request=NewWorkspace, responses={201: WorkspaceOut})
     def post(self, request: Request) -> Response:
         queries.require_installation_admin(who(request))
         data = NewWorkspace(data=request.data)
@@ -55,13 +67,16 @@ class Workspaces(APIView):
         workspace, secret = services.open_workspace(
             name=data.validated_data["name"], by=who(request).username, **data.validated_data["owner"]
         )
-        return Response({"id": workspace.id, "name": workspace.name, "access_token": secret}, status=201)
+        return Response(
+            WorkspaceOut({"id": workspace.id, "name": workspace.name, "access_token": secret}).data, status=201
+        )
 
 
 class AuditPages(Pages):
     ordering = "-seq"
 
 
+@extend_schema_view(get=extend_schema(parameters=[AuditFilter]))
 class Audit(ListAPIView[AuditEntry]):
     scope = "admin"
     serializer_class = AuditOut
@@ -73,6 +88,7 @@ class Audit(ListAPIView[AuditEntry]):
 
 
 @door("GET", scope=Scope.ADMIN)
+@extend_schema(parameters=[AuditFilter], responses={(200, "application/x-ndjson"): str})
 async def export_audit(request: HttpRequest, principal: Principal) -> StreamingHttpResponse:
     """The whole trail, or what the list's filters leave of it, as JSON lines, oldest first."""
     wanted = trail.Wanted(**validated(AuditFilter(data=request.GET)))
@@ -93,6 +109,7 @@ class AuditVerify(APIView):
 
     scope = "admin"
 
+    @extend_schema(request=None, responses=VerifiedOut)
     def get(self, request: Request) -> Response:
         broken = audit.verify(who(request).workspace_id)
         if broken is None:
