@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_serializer
+from drf_spectacular.extensions import OpenApiSerializerExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import Direction, extend_schema_serializer
 from rest_framework import serializers
 
 from feedback.diff import compare
@@ -32,6 +34,17 @@ class NewFeedback(Words):
 
 class Batch(serializers.Serializer[Any]):
     feedback = serializers.ListField(child=NewFeedback(), allow_empty=False, max_length=MAX_BATCH)
+
+
+class BatchShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """The list may also be sent bare."""
+
+    target_class = "feedback.api.serializers.Batch"
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:
+        rows = {"type": "array", "items": auto_schema.resolve_serializer(NewFeedback, direction).ref}
+        boxed = {"type": "object", "required": ["feedback"], "properties": {"feedback": rows}}
+        return {"anyOf": [boxed, rows]}
 
 
 class Adjudication(serializers.Serializer[Any]):
