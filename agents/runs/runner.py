@@ -398,7 +398,7 @@ class Runner:
     async def _into_database(self) -> None:
         """From here on the run is a row like any other."""
         if self._is_journaled:
-            await journal.settled()
+            await journal.written()
             self._is_journaled = False
 
     def _hears(self, status: RunStatus) -> bool:

@@ -6,6 +6,7 @@ read the database and may not miss them (`settle`). Which entry was written last
 transaction that writes it: each is written exactly once, whoever is killed in between.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,10 +39,13 @@ BATCH = 500
 MOST_WAITING = 20_000
 # How long a reader waits at most for what is not written yet.
 SETTLE_WITHIN_S = 10.0
+# A store that does not answer within so many seconds is left alone for a while: readers take what the database has.
+PATIENCE_S = 1.0
+AWAY_S = 5.0
 # Entries gather for as long before the worker's thread writes them.
 GATHER_S = 0.1
 LOOK_EVERY_S = 1.0
-_AWAY = (redis.RedisError, Unavailable)
+_AWAY = (redis.RedisError, Unavailable, OSError)
 
 Written: TypeAlias = Mapping[str, Any]
 Writer: TypeAlias = Callable[[Sequence[Written]], None]
@@ -62,8 +66,9 @@ class _Kind:
 
 
 _KINDS: dict[str, _Kind] = {}
-# What the store said last of the stream's length.
+# What the store said last of the stream's length, and until when (monotonic) this process leaves the store alone.
 _waiting = 0
+_away_until = 0.0
 
 
 def writes(kind: str, *, place: int) -> Callable[[Writer], Writer]:
@@ -155,25 +160,48 @@ def settle() -> None:
 
     A store that is away holds nobody up: what it keeps is written when it is back.
     """
-    global _waiting  # noqa: PLW0603  # one figure of this process
-    give_up_at = time.monotonic() + SETTLE_WITHIN_S
+    if time.monotonic() < _away_until:
+        return
     try:
-        is_empty = not sync_store().xlen(STREAM)
-        while not is_empty and time.monotonic() < give_up_at:
-            is_empty = write_batch() < BATCH
-        _waiting = 0
+        _write_all()
     except _AWAY:
-        log.warning("journal_not_settled", exc_info=True)
+        _leave_alone()
+
+
+def _write_all() -> None:
+    give_up_at = time.monotonic() + SETTLE_WITHIN_S
+    is_empty = not sync_store().xlen(STREAM)
+    while not is_empty and time.monotonic() < give_up_at:
+        is_empty = write_batch() < BATCH
+    told_of(0)
+
+
+async def written() -> None:
+    """`settled` for who cannot go on without: raises Unavailable when the store does not answer."""
+    try:
+        await in_db(_write_all)
+    except _AWAY as exc:
+        raise Unavailable("The store does not answer just now.") from exc
 
 
 async def settled() -> None:
     """`settle` for async code."""
+    if time.monotonic() < _away_until:
+        return
     try:
-        is_empty = not await store().xlen(STREAM)
-    except _AWAY:
+        async with asyncio.timeout(PATIENCE_S):
+            is_empty = not await store().xlen(STREAM)
+    except (*_AWAY, TimeoutError):
+        _leave_alone()
         return
     if not is_empty:
         await in_db(settle)
+
+
+def _leave_alone() -> None:
+    global _away_until  # noqa: PLW0603  # one fact of this process
+    _away_until = time.monotonic() + AWAY_S
+    log.warning("journal_not_settled")
 
 
 def told_of(length: int) -> None:

@@ -1,7 +1,9 @@
 """What calls on `/v1` leave behind is written through the journal: a moment later, once, and the same as at once."""
 
 import asyncio
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,8 +20,10 @@ from agents.models import Agent, Attempt, Message, Run, RunStatus
 from agents.runs import wishes
 from agents.runs.live import look_key
 from atom.ground import audit, journal
+from atom.ground.errors import Unavailable
 from atom.ground.models import AuditEntry, JournalMark
 from atom.ground.principal import Principal
+from atom.ground.store import close_store
 from governance.killswitch import kill_agent
 from governance.models import Decision
 from tests.simulators.openai import OpenAISimulator
@@ -36,8 +40,10 @@ def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) 
 
 
 @pytest.fixture
-def journaled(server: str, settings: Settings) -> Iterator[None]:
+def journaled(server: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.ATOM_JOURNAL = True
+    # A test before this one may have taken the store away.
+    monkeypatch.setattr(journal, "_away_until", 0.0)
     yield
     journal.settle()
 
@@ -268,10 +274,33 @@ def test_two_who_settle_at_once_write_each_entry_once(
     assert audit.verify_all() == []
 
 
-def test_without_the_store_nothing_is_read_and_nobody_is_held_up(settings: Settings) -> None:
+def test_without_the_store_nothing_is_read_and_nobody_is_held_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    monkeypatch.setattr(journal, "_away_until", 0.0)
     journal.settle()
-    asyncio.run(journal.settled())
+    with pytest.raises(Unavailable):
+        asyncio.run(journal.written())
+
+
+def test_a_store_that_hangs_is_left_alone_after_one_question(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        monkeypatch.setattr(journal, "_away_until", 0.0)
+        began = time.monotonic()
+
+        async def read_often() -> None:
+            await asyncio.gather(*(journal.settled() for _ in range(20)))
+            for _ in range(20):
+                await journal.settled()
+            await close_store()
+
+        asyncio.run(read_often())
+        assert time.monotonic() - began < 3 * journal.PATIENCE_S
 
 
 def test_a_door_writes_for_itself_when_too_much_waits(settings: Settings) -> None:
