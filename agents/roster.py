@@ -6,9 +6,11 @@ up: it changes with every run, and nobody who judges asks for it.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models.signals import pre_delete, pre_save
 from django.dispatch import receiver
 
@@ -35,5 +37,9 @@ ROSTER: Snapshots[Roster] = Snapshots("agents", _load)
 @receiver([pre_save, pre_delete], sender=Agent)
 def _is_changing(instance: Agent, update_fields: Iterable[str] | None = None, **_: Any) -> None:
     """Whoever changes agents by `update` says so to the roster himself."""
-    if update_fields is None or set(update_fields) != {"confidence"}:
+    if instance._state.adding:
+        # Other processes look for whom they do not know in the database.
+        ROSTER.forget(instance.workspace_id)
+        transaction.on_commit(partial(ROSTER.forget, instance.workspace_id))
+    elif update_fields is None or set(update_fields) != {"confidence"}:
         ROSTER.changing(instance.workspace_id)

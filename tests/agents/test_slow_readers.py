@@ -23,6 +23,10 @@ PIECES = 24_000
 PIECE = "{:0>600}"
 
 
+# Much longer than the second after which a reader counts as slow: first the sockets' buffers have to fill.
+NOT_READ_S = 10
+
+
 @pytest.fixture
 def text(openai_simulator: OpenAISimulator, settings: Settings) -> str:
     settings.SLOW_READER_S = 1.0
@@ -75,7 +79,7 @@ async def test_a_websocket_that_is_not_read_is_closed_with_1013_and_resumes_wher
             # Nobody reads the first socket while the second hears the whole run.
             await other.send(json.dumps(resume))
             assert text_in((await heard(other))[0]) == text
-        await asyncio.sleep(3)
+        await asyncio.sleep(NOT_READ_S)
         before, code = await heard(slow)
     assert code == 1013
     async with socket_to(server, token) as again:
@@ -95,7 +99,7 @@ async def test_an_event_stream_that_is_not_read_says_so_behind_what_it_sent_and_
     await in_db(make_agent)
     body = {"message": "go", "stream": True}
     async with client, client.stream("POST", "/api/agents/helper/chat/", json=body) as answer:
-        await asyncio.sleep(4)
+        await asyncio.sleep(NOT_READ_S)
         *lines, last = await lines_of(answer)
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "slow_reader"
         ids = [int(line[4:]) for line in lines if line.startswith("id: ")]
@@ -111,14 +115,14 @@ async def test_an_event_stream_that_is_not_read_says_so_behind_what_it_sent_and_
 async def test_the_official_client_raises_when_it_comes_back_to_a_stream_too_late(
     server: str, token: str, text: str, surface: str
 ) -> None:
-    theirs = openai.AsyncOpenAI(base_url=f"{server}/v1", api_key=token, max_retries=0, timeout=30)
-    model, said = "openai/gpt-4o-mini", [{"role": "user", "content": "hi"}]
-    stream: Any
-    if surface == "responses":
-        stream = await theirs.responses.create(model=model, input="hi", stream=True)
-    else:
-        stream = await theirs.chat.completions.create(model=model, messages=said, stream=True)  # type: ignore[arg-type]
-    await asyncio.sleep(4)
-    with pytest.raises(openai.APIError, match="not read for too long"):
-        async for _ in stream:
-            pass
+    async with openai.AsyncOpenAI(base_url=f"{server}/v1", api_key=token, max_retries=0, timeout=30) as theirs:
+        model, said = "openai/gpt-4o-mini", [{"role": "user", "content": "hi"}]
+        stream: Any
+        if surface == "responses":
+            stream = await theirs.responses.create(model=model, input="hi", stream=True)
+        else:
+            stream = await theirs.chat.completions.create(model=model, messages=said, stream=True)  # type: ignore[arg-type]
+        await asyncio.sleep(NOT_READ_S)
+        with pytest.raises(openai.APIError, match="not read for too long"):
+            async for _ in stream:
+                pass
