@@ -131,15 +131,17 @@ def test_a_killed_worker_comes_back_and_loses_no_feedback(atom: Instance, http: 
         found: int = http.get("/api/feedback/analytics/?agent=direct").json()["positive"]
         return found
 
-    answer = http.post("/api/agents/direct/chat/", json={"message": "hi", "model": MODEL}).json()
+    # One verdict a person and answer: six answers, asked for while everything is well.
+    asked = {"message": "hi", "model": MODEL}
+    answers = [http.post("/api/agents/direct/chat/", json=asked).json() for _ in range(6)]
     before = positive()
     workers = atom.processes("celery -A atom.celery --quiet worker")
     assert workers
-    for given in range(6):
+    for given, answer in enumerate(answers):
         if given == 3:
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)
-        rated = http.post("/api/feedback/", json={"run_id": answer["run_id"], "thumb": "up", "comment": str(given)})
+        rated = http.post("/api/feedback/", json={"run_id": answer["run_id"], "thumb": "up"})
         assert rated.status_code == 201
     wait_until(lambda: atom.processes("celery -A atom.celery --quiet worker"), 30, "another worker")
     wait_until(lambda: positive() == before + 6, 90, "all feedback is summed")
