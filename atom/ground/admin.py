@@ -9,7 +9,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -106,17 +105,8 @@ class AccessTokenAdmin(WorkspaceAdmin):
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """The secret, on this page and never again: it travels through no cookie and no redirect."""
-        context = {
-            **self.admin_site.each_context(request),
-            "title": "Your new token",
-            "opts": self.opts,
-            "token": obj,
-            "secret": request.META[CREATED],
-            "media": self.media,
-        }
-        answer = TemplateResponse(request, "admin/ground/accesstoken/created.html", context)
-        answer["Cache-Control"] = "no-store"
-        return answer
+        text = f"Copy the token {obj.name} now: only a fingerprint of it is kept, so it is never shown again."
+        return self.show_once(request, "Your new token", text, request.META[CREATED])
 
     @button("Revoke selected tokens", permissions=["view"])
     def revoke(self, request: HttpRequest, chosen: QuerySet[AccessToken]) -> None:

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action as unfold_action
 from unfold.decorators import display as unfold_display
@@ -217,3 +218,18 @@ class WorkspaceAdmin(ModelAdmin):  # type: ignore[misc]  # unfold is not typed
             "media": self.media,
         }
         return TemplateResponse(request, "admin/confirm.html", context)
+
+    def show_once(self, request: HttpRequest, title: str, text: str, secret: str) -> HttpResponse:
+        """A page with a new secret, which is on it and nowhere else: no cookie and no redirect carries it."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "opts": self.opts,
+            "text": text,
+            "secret": secret,
+            "back": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
+            "media": self.media,
+        }
+        answer = TemplateResponse(request, "admin/secret.html", context)
+        answer["Cache-Control"] = "no-store"
+        return answer

@@ -27,7 +27,7 @@ STATUS_LABELS = {
 class DeliveryAdmin(WorkspaceAdmin):
     view_scope = Scope.ADMIN
     list_display = ("event", "webhook", "status_label", "attempts", "http_status", "problem", "when")
-    list_filter = ("status", "event")
+    list_filter = ("webhook", "status", "event")
     fields = ("event", "webhook", "status_label", "attempts", "http_status", "problem", "when", "delivered", "body")
     readonly_fields = fields
     actions_detail = ("replay",)

@@ -71,6 +71,14 @@ class NewWebhook(serializers.Serializer[Any]):
     events = serializers.ListField(child=serializers.ChoiceField(choices=list(EVENTS)), default=list, max_length=20)
 
 
+class ChangedWebhook(serializers.Serializer[Any]):
+    """What is left out stays."""
+
+    url = serializers.CharField(max_length=2000, required=False)
+    events = serializers.ListField(child=serializers.ChoiceField(choices=list(EVENTS)), required=False, max_length=20)
+    is_active = serializers.BooleanField(required=False)
+
+
 class WebhookOut(serializers.ModelSerializer[Webhook]):
     class Meta:
         model = Webhook
@@ -134,10 +142,30 @@ class Webhooks(ListAPIView[Webhook]):
 class OneWebhook(APIView):
     scope = Scope.ADMIN
 
+    @extend_schema(responses=WebhookOut)
+    def get(self, request: Request, webhook_id: UUID) -> Response:
+        return Response(WebhookOut(queries.get_webhook(who(request), webhook_id)).data)
+
+    @extend_schema(request=ChangedWebhook, responses=WebhookOut)
+    def patch(self, request: Request, webhook_id: UUID) -> Response:
+        found = queries.get_webhook(who(request), webhook_id)
+        wanted = checked(ChangedWebhook(data=request.data))
+        return Response(WebhookOut(services.change_webhook(principal=who(request), webhook=found, **wanted)).data)
+
     @extend_schema(responses={204: None})
     def delete(self, request: Request, webhook_id: UUID) -> Response:
         services.delete_webhook(principal=who(request), webhook=queries.get_webhook(who(request), webhook_id))
         return Response(status=204)
+
+
+class RotateSecret(APIView):
+    scope = Scope.ADMIN
+
+    @extend_schema(request=None, responses=MadeWebhookOut)
+    def post(self, request: Request, webhook_id: UUID) -> Response:
+        found = queries.get_webhook(who(request), webhook_id)
+        secret = services.rotate_secret(principal=who(request), webhook=found)
+        return Response({**WebhookOut(found).data, "secret": secret})
 
 
 @extend_schema_view(get=extend_schema(parameters=[DeliveryFilter]))

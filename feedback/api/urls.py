@@ -13,6 +13,7 @@ urlpatterns = [
     path("feedback/digest/", outbox.DigestSettings.as_view()),
     path("feedback/webhooks/", outbox.Webhooks.as_view()),
     path("feedback/webhooks/<uuid:webhook_id>/", outbox.OneWebhook.as_view()),
+    path("feedback/webhooks/<uuid:webhook_id>/rotate/", outbox.RotateSecret.as_view()),
     path("feedback/webhooks/<uuid:webhook_id>/deliveries/", outbox.Deliveries.as_view()),
     path("feedback/webhooks/deliveries/<uuid:delivery_id>/replay/", outbox.Replay.as_view()),
     path("feedback/analytics/", figures.Analytics.as_view()),

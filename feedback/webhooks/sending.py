@@ -44,7 +44,9 @@ def send_due() -> int:
 
 def _due() -> QuerySet[WebhookDelivery]:
     now = timezone.now()
-    due = WebhookDelivery.objects.filter(status=DeliveryStatus.WAITING, next_attempt_at__lte=now)
+    due = WebhookDelivery.objects.filter(
+        webhook__is_active=True, status=DeliveryStatus.WAITING, next_attempt_at__lte=now
+    )
     return due.select_related("webhook").order_by("next_attempt_at")
 
 

@@ -1,13 +1,19 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from threading import Thread
+from typing import Any
 
 import pytest
+from rest_framework.test import APIClient
 
 from agents.models import Agent, Message, Run
 from agents.runs.records import add_message
+from atom.ground.principal import Principal
 from feedback import limits
 from llm.messages import Text
+from tests.simulators.receiver import Receiver
 
 MakeAnswer = Callable[..., Message]
+API = Callable[..., APIClient]
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +34,21 @@ def make_answer(make_agent: Callable[..., Agent]) -> MakeAnswer:
         return add_message(run, Message.Role.ASSISTANT, [Text("hello")]) if is_answered else asked
 
     return make
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as running:
+        thread = Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def hook(api: API, alice: Principal, receiver: Receiver) -> dict[str, Any]:
+    made = api(alice).post("/api/feedback/webhooks/", {"url": receiver.url}, format="json")
+    assert made.status_code == 201
+    found: dict[str, Any] = made.json()
+    return found

@@ -6,10 +6,8 @@ import hmac
 import io
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -27,54 +25,10 @@ from feedback.models import Digest, Feedback, FeedbackDay, Webhook, WebhookDeliv
 from feedback.services import giving, judging
 from feedback.tasks import aggregate_feedback, deliver_webhooks, send_digests
 from feedback.webhooks.sending import BACK_OFF_S
+from tests.simulators.receiver import Receiver
 
 API = Callable[..., APIClient]
 MakeAnswer = Callable[..., Message]
-
-
-class Receiver(ThreadingHTTPServer):
-    """A real server on loopback that takes deliveries, and answers with `status`."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = 200
-        self.seen: list[tuple[dict[str, str], bytes]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.seen.append(({name.lower(): value for name, value in self.headers.items()}, body))
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as running:
-        thread = Thread(target=running.serve_forever)
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def hook(api: API, alice: Principal, receiver: Receiver) -> dict[str, Any]:
-    made = api(alice).post("/api/feedback/webhooks/", {"url": receiver.url}, format="json")
-    assert made.status_code == 201
-    found: dict[str, Any] = made.json()
-    return found
 
 
 def due_again() -> None:
