@@ -64,7 +64,6 @@ class DigestAdmin(WorkspaceAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": "E-mail digest",
-            "opts": self.opts,
             "form": form,
             "sent_for": kept.sent_for if kept.frequency != Frequency.OFF else None,
             "has_mail": bool(settings.ATOM_EMAIL_FROM),

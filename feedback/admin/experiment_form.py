@@ -19,20 +19,20 @@ from feedback.experiments.results import LEAST_PER_ARM
 from feedback.models import Metric, Unit
 
 MOST_ARMS = 4
-_METRICS = {
+METRICS = {
     Metric.POSITIVE: "Share of positive feedback",
     Metric.RATING: "Average rating",
     Metric.COST: "Cost of a run",
     Metric.LATENCY: "Time to the first word",
 }
-_UNITS = {Unit.SESSION: "A conversation", Unit.USER: "A person"}
+UNITS = {Unit.SESSION: "A conversation", Unit.USER: "A person"}
 
 
 class QuestionForm(forms.Form):
     name = forms.CharField(max_length=100, widget=UnfoldAdminTextInputWidget)
     agent = forms.ModelChoiceField(queryset=Agent.objects.none(), widget=UnfoldAdminSelectWidget)
-    metric = forms.ChoiceField(choices=_METRICS.items(), widget=UnfoldAdminSelectWidget, label="What is compared")
-    unit = forms.ChoiceField(choices=_UNITS.items(), widget=UnfoldAdminSelectWidget, label="Who keeps one variant")
+    metric = forms.ChoiceField(choices=METRICS.items(), widget=UnfoldAdminSelectWidget, label="What is compared")
+    unit = forms.ChoiceField(choices=UNITS.items(), widget=UnfoldAdminSelectWidget, label="Who keeps one variant")
     min_effect = forms.FloatField(
         min_value=1e-9,
         max_value=1e6,

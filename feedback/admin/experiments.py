@@ -8,7 +8,6 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -18,38 +17,30 @@ from atom.ground.admin import WorkspaceAdmin, button, column
 from atom.ground.display import moment_html
 from atom.ground.errors import AtomError
 from atom.ground.models import Scope
-from feedback.admin.experiment_form import ArmForms, QuestionForm, arms_of
+from feedback.admin.experiment_form import METRICS, UNITS, ArmForms, QuestionForm, arms_of
+from feedback.admin.experiment_results import difference, shown
 from feedback.experiments import services
 from feedback.experiments.advice import Advice, advise
-from feedback.experiments.results import Arm, results_of
-from feedback.models import Experiment, ExperimentStatus, Metric
+from feedback.models import Experiment, ExperimentStatus, Metric, Unit
 from feedback.queries.experiments import experiments_of, get_experiment
-from feedback.statistics import Interval
 
 STATUS_LABELS = {
     ExperimentStatus.DRAFT: "",
     ExperimentStatus.RUNNING: "info",
     ExperimentStatus.COMPLETED: "success",
 }
-# What may be concluded: the badge's colour, and the words.
-STATES = {
-    "too_few": ("warning", "Too few values to conclude anything"),
-    "undecided": ("info", "Undecided yet"),
-    "winner": ("success", "There is a winner"),
-    "no_difference": ("", "No difference was found"),
-}
-NOTHING = "-"
 
 
 @admin.register(Experiment)
 class ExperimentAdmin(WorkspaceAdmin):
     view_scope = Scope.FEEDBACK
     add_scope = Scope.ADMIN
-    list_display = ("name", "agent", "metric", "status_label", "started", "ended")
+    list_display = ("name", "agent", "compared", "status_label", "started", "ended")
     list_filter = ("agent", "status", "metric")
     search_fields = ("name",)
-    fields = ("agent", "metric", "unit", "min_effect", "planned_per_arm", "status_label", "results", "started", "ended")
+    fields = ("agent", "compared", "keeper", "worth_finding", "planned", "status_label", "started", "ended")
     readonly_fields = fields
+    change_form_outer_before_template = "feedback/experiment_results.html"
     actions_detail = ("start", "stop", "promote", "remove")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Experiment]:
@@ -67,20 +58,26 @@ class ExperimentAdmin(WorkspaceAdmin):
     def ended(self, row: Experiment) -> SafeString:
         return moment_html(row.ended_at)
 
-    @column("Results")
-    def results(self, row: Experiment) -> SafeString:
-        found = results_of(row)
-        variants = {variant.id: variant for variant in row.variants.all()}
-        colour, words = STATES[found.state]
-        context = {
-            "colour": colour,
-            "words": words,
-            "notes": found.notes,
-            "winner": variants.get(found.winner) if found.winner else None,
-            "promoted": row.promoted,
-            "arms": [(variants[arm.variant_id], arm, *figures(row.metric, arm)) for arm in found.arms],
-        }
-        return render_to_string("feedback/experiment_results.html", context)
+    @column("What is compared", ordering="metric")
+    def compared(self, row: Experiment) -> str:
+        return METRICS[Metric(row.metric)]
+
+    @column("Who keeps one variant")
+    def keeper(self, row: Experiment) -> str:
+        return UNITS[Unit(row.unit)]
+
+    @column("Difference worth finding")
+    def worth_finding(self, row: Experiment) -> str:
+        return difference(row.metric, row.min_effect).removeprefix("+")
+
+    @column("Values per variant")
+    def planned(self, row: Experiment) -> str:
+        return f"{row.planned_per_arm} planned"
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        return super().render_change_form(request, {**context, "results": shown(context["original"])}, *args, **kwargs)
 
     def has_start_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return self._is(request, object_id, ExperimentStatus.DRAFT)
@@ -173,35 +170,3 @@ class ExperimentAdmin(WorkspaceAdmin):
 
 def _advice(asked: dict[str, Any], arms: int) -> Advice:
     return advise(asked["agent"], metric=asked["metric"], min_effect=asked["min_effect"], arms=arms)
-
-
-def figures(metric: str, arm: Arm) -> tuple[str, str, str, str, str]:
-    """An arm's value and interval, its difference to the first and that one's interval, and the two p-values."""
-    value, between = NOTHING if arm.value is None else number(metric, arm.value), _between(metric, arm.interval)
-    if arm.comparison is None:
-        return value, between, NOTHING, "", NOTHING
-    found = arm.comparison
-    sure = f"{found.p_value:.4f} / {found.sequential_p_value:.4f}"
-    return (
-        value,
-        _between(metric, arm.interval),
-        number(metric, found.difference),
-        _between(metric, found.interval),
-        sure,
-    )
-
-
-def _between(metric: str, interval: Interval | None) -> str:
-    return f"{number(metric, interval.low)} to {number(metric, interval.high)}" if interval else ""
-
-
-def number(metric: str, value: float) -> str:
-    match metric:
-        case Metric.POSITIVE:
-            return f"{100 * value:.1f} %"
-        case Metric.COST:
-            return f"{value:.6f} $"
-        case Metric.LATENCY:
-            return f"{value:.3f} s"
-        case _:
-            return f"{value:.2f}"

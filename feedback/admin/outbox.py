@@ -6,10 +6,11 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from atom.ground.admin import WorkspaceAdmin, button, column
-from atom.ground.display import moment_html
+from atom.ground.display import NOTHING, moment_html
 from atom.ground.errors import AtomError
 from atom.ground.models import Scope
 from feedback.models import DeliveryStatus, WebhookDelivery
@@ -26,9 +27,20 @@ STATUS_LABELS = {
 @admin.register(WebhookDelivery)
 class DeliveryAdmin(WorkspaceAdmin):
     view_scope = Scope.ADMIN
-    list_display = ("event", "webhook", "status_label", "attempts", "http_status", "problem", "when")
+    list_display = ("event", "webhook", "status_label", "attempts", "answered", "problem", "when")
     list_filter = ("webhook", "status", "event")
-    fields = ("event", "webhook", "status_label", "attempts", "http_status", "problem", "when", "delivered", "body")
+    fields = (
+        "event",
+        "webhook",
+        "status_label",
+        "attempts",
+        "answered",
+        "problem",
+        "when",
+        "next_attempt",
+        "delivered",
+        "exact_body",
+    )
     readonly_fields = fields
     actions_detail = ("replay",)
 
@@ -42,6 +54,19 @@ class DeliveryAdmin(WorkspaceAdmin):
     @column("When", ordering="created_at")
     def when(self, row: WebhookDelivery) -> SafeString:
         return moment_html(row.created_at)
+
+    @column("Answered with", ordering="http_status")
+    def answered(self, row: WebhookDelivery) -> str:
+        return f"HTTP {row.http_status}" if row.http_status else NOTHING
+
+    @column("Next attempt")
+    def next_attempt(self, row: WebhookDelivery) -> SafeString:
+        return moment_html(row.next_attempt_at if row.status == DeliveryStatus.WAITING else None)
+
+    @column("Body")
+    def exact_body(self, row: WebhookDelivery) -> SafeString:
+        """As it is sent and signed."""
+        return format_html('<code class="atom-text">{}</code>', row.body)
 
     @column("Delivered")
     def delivered(self, row: WebhookDelivery) -> SafeString:

@@ -59,7 +59,7 @@ class WebhookForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
 class WebhookAdmin(WorkspaceAdmin):
     view_scope = add_scope = change_scope = delete_scope = Scope.ADMIN
     form = WebhookForm
-    list_display = ("url", "hears", "state", "deliveries", "created")
+    list_display = ("address", "hears", "state", "deliveries", "created")
     list_filter = ("is_active",)
     search_fields = ("url",)
     # Deleting goes through the service, one webhook at a time: each leaves its audit entry.
@@ -78,6 +78,10 @@ class WebhookAdmin(WorkspaceAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         return () if obj is None else ("deliveries", "created")
 
+    @column("Address", ordering="url")
+    def address(self, row: Webhook) -> str:
+        return row.url
+
     @column("Is told of")
     def hears(self, row: Webhook) -> str:
         return ", ".join(event.removeprefix("feedback.") for event in row.events) or "everything"
@@ -88,10 +92,15 @@ class WebhookAdmin(WorkspaceAdmin):
 
     @column("Deliveries")
     def deliveries(self, row: Any) -> SafeString:
-        """How many there are, and whether all went well; leads to them."""
+        """How many there are, and whether all went well; the number leads to them."""
         trouble = [f"{count} {word}" for count, word in ((row.waiting, "waiting"), (row.failed, "failed")) if count]
         listed = f"{reverse('admin:feedback_webhookdelivery_changelist')}?{urlencode({'webhook__id__exact': row.pk})}"
-        return format_html('<a class="text-primary-600" href="{}">{}</a>', listed, ", ".join([str(row.sent), *trouble]))
+        return format_html(
+            '<a class="text-primary-600" href="{}">{}</a>{}',
+            listed,
+            row.sent,
+            f" ({', '.join(trouble)})" if trouble else "",
+        )
 
     @column("Created", ordering="created_at")
     def created(self, row: Webhook) -> SafeString:

@@ -97,7 +97,14 @@ def test_the_page_shows_what_may_be_concluded_and_what_not(alice: Principal, run
     say(running, 0, 60, 60)
     say(running, 1, 76, 44)
     html = client.get(page(running)).text
-    for words in ("Undecided yet", "50.0 %", "63.3 %", "13.3 %", "The plain p-value is not to be believed yet"):
+    for words in (
+        "Undecided yet",
+        "50.0%",
+        "63.3%",
+        "+13.3 points",
+        "+0.9 points to +25.8 points",
+        "The plain p-value is not to be believed yet",
+    ):
         assert words in html, words
 
 

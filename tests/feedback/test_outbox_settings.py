@@ -181,7 +181,7 @@ def test_the_list_says_how_a_webhooks_deliveries_went_and_leads_to_them(
     WebhookDelivery.objects.filter(pk=WebhookDelivery.objects.earliest("created_at").pk).update(status="failed")
     client = signed_in(alice)
     page = client.get(HOOKS).text
-    found = re.search(r'href="([^"]*webhook__id__exact=[^"]*)">3, 2 waiting, 1 failed</a>', page)
+    found = re.search(r'href="([^"]*webhook__id__exact=[^"]*)">3</a> \(2 waiting, 1 failed\)', page)
     assert found is not None
     assert client.get(found[1]).context["cl"].result_count == 3
     other = Webhook.objects.get(url=ELSEWHERE)
