@@ -38,7 +38,7 @@ def send_due() -> int:
     tried = 0
     while waiting := list(_due()[:BATCH]):
         for delivery in waiting:
-            tried += _try(delivery)
+            tried += attempt(delivery)
     return tried
 
 
@@ -50,8 +50,8 @@ def _due() -> QuerySet[WebhookDelivery]:
     return due.select_related("webhook").order_by("next_attempt_at")
 
 
-def _try(delivery: WebhookDelivery) -> bool:
-    """False when somebody else has just taken it."""
+def attempt(delivery: WebhookDelivery) -> bool:
+    """Send it, and note how that went; False when somebody else has just taken it."""
     taken = WebhookDelivery.objects.filter(
         pk=delivery.pk, status=DeliveryStatus.WAITING, next_attempt_at=delivery.next_attempt_at
     ).update(attempts=delivery.attempts + 1, next_attempt_at=timezone.now() + timedelta(seconds=LEASE_S))

@@ -143,12 +143,12 @@ def test_a_great_difference_is_found_early_and_says_that_it_was_a_look(running: 
 
 
 def test_a_small_difference_seen_early_is_not_believed(running: Experiment) -> None:
-    """At 5 % a plain test would call this one: looking too early is how experiments fool people."""
+    """Even at 1 % a plain test would call this one: looking too early is how experiments fool people."""
     say(running, 0, 60, 60)
-    say(running, 1, 76, 44)
+    say(running, 1, 82, 38)
     found = results_of(running)
     assert found.arms[1].comparison is not None
-    assert found.arms[1].comparison.p_value < 0.05
+    assert found.arms[1].comparison.p_value < 0.01
     assert (found.state, found.winner) == ("undecided", None)
 
 

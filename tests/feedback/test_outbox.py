@@ -24,6 +24,7 @@ from feedback import digest, exports
 from feedback.models import Digest, Feedback, FeedbackDay, Webhook, WebhookDelivery
 from feedback.services import giving, judging
 from feedback.tasks import aggregate_feedback, deliver_webhooks, send_digests
+from feedback.webhooks import sending
 from feedback.webhooks.sending import BACK_OFF_S
 from tests.simulators.receiver import Receiver
 
@@ -58,22 +59,64 @@ def test_the_secret_is_shown_once_and_lies_sealed(api: API, alice: Principal, ho
     assert hook["secret"] not in "".join(AuditEntry.objects.values_list("entry", flat=True))
 
 
-def test_a_refused_delivery_is_tried_again_later_and_at_last_given_up(
+def test_a_refused_delivery_is_tried_again_later_and_later_and_at_last_given_up(
     carol: Principal, make_answer: MakeAnswer, receiver: Receiver, hook: dict[str, Any]
 ) -> None:
     receiver.status = 500
     giving.give_feedback(principal=carol, message_id=make_answer().id, thumb="up")
-    assert deliver_webhooks() == 1
-    waits = WebhookDelivery.objects.get()
-    assert (waits.status, waits.http_status, waits.attempts) == ("waiting", 500, 1)
-    assert waits.next_attempt_at > timezone.now() + timedelta(seconds=BACK_OFF_S[0] - 5)
-    assert deliver_webhooks() == 0
-    for _ in range(len(BACK_OFF_S)):
+    for attempts, wait_s in enumerate(BACK_OFF_S, start=1):
+        before = timezone.now()
+        assert deliver_webhooks() == 1
+        waits = WebhookDelivery.objects.get()
+        assert (waits.status, waits.http_status, waits.attempts) == ("waiting", 500, attempts)
+        assert before <= waits.next_attempt_at - timedelta(seconds=wait_s) <= timezone.now()
+        assert deliver_webhooks() == 0
         due_again()
-        deliver_webhooks()
+    deliver_webhooks()
     over = WebhookDelivery.objects.get()
     assert (over.status, over.attempts) == ("failed", len(BACK_OFF_S) + 1)
     assert {headers["x-atom-delivery"] for headers, _ in receiver.seen} == {str(over.id)}
+
+
+def test_a_redirect_is_no_delivery(
+    carol: Principal, make_answer: MakeAnswer, receiver: Receiver, hook: dict[str, Any]
+) -> None:
+    receiver.status = 307
+    giving.give_feedback(principal=carol, message_id=make_answer().id, thumb="up")
+    deliver_webhooks()
+    waits = WebhookDelivery.objects.get()
+    assert (waits.status, waits.problem) == ("waiting", "The address answered with status 307.")
+
+
+def test_two_workers_that_see_one_delivery_send_it_once(
+    carol: Principal, make_answer: MakeAnswer, receiver: Receiver, hook: dict[str, Any]
+) -> None:
+    receiver.status = 500
+    giving.give_feedback(principal=carol, message_id=make_answer().id, thumb="up")
+    # Both have read the row before either takes it.
+    one, other = WebhookDelivery.objects.select_related("webhook").get(), WebhookDelivery.objects.get()
+    assert (sending.attempt(one), sending.attempt(other)) == (True, False)
+    assert len(receiver.seen) == 1
+    assert WebhookDelivery.objects.get().attempts == 1
+
+
+def test_what_has_waited_longest_is_sent_first(
+    carol: Principal, make_answer: MakeAnswer, receiver: Receiver, hook: dict[str, Any]
+) -> None:
+    for thumb in ("up", "down"):
+        giving.give_feedback(principal=carol, message_id=make_answer().id, thumb=thumb)
+    last = WebhookDelivery.objects.latest("created_at")
+    WebhookDelivery.objects.filter(pk=last.pk).update(next_attempt_at=timezone.now() - timedelta(hours=1))
+    deliver_webhooks()
+    assert [json.loads(body)["feedback"]["thumb"] for _, body in receiver.seen] == ["down", "up"]
+
+
+def test_mallorys_webhook_hears_nothing_of_alices(
+    api: API, mallory: Principal, carol: Principal, make_answer: MakeAnswer, receiver: Receiver
+) -> None:
+    assert api(mallory).post("/api/feedback/webhooks/", {"url": receiver.url}, format="json").status_code == 201
+    giving.give_feedback(principal=carol, message_id=make_answer().id, thumb="up")
+    assert not WebhookDelivery.objects.exists()
 
 
 def test_a_receiver_that_comes_back_gets_what_it_missed(
