@@ -1,31 +1,28 @@
-"""What leaves Atom: files, webhooks, the digest."""
+"""Webhooks: what is sent, signed, to whom, and what happens when nobody takes it."""
 
-import csv
 import hashlib
 import hmac
-import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
-from django.core import mail
+from celery.signals import after_task_publish
 from django.utils import timezone
-from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from agents.models import Agent, Message
+from agents.models import Message
+from atom.celery import app
 from atom.ground.models import AuditEntry
 from atom.ground.principal import Principal
-from feedback import digest, exports
-from feedback.models import Digest, Feedback, FeedbackDay, Webhook, WebhookDelivery
+from feedback.models import Webhook, WebhookDelivery
 from feedback.services import giving, judging
-from feedback.tasks import aggregate_feedback, deliver_webhooks, send_digests
+from feedback.tasks import deliver_webhooks
 from feedback.webhooks import sending
 from feedback.webhooks.sending import BACK_OFF_S
+from tests.governance.conftest import use_broker
 from tests.simulators.receiver import Receiver
 
 API = Callable[..., APIClient]
@@ -111,6 +108,43 @@ def test_what_has_waited_longest_is_sent_first(
     assert [json.loads(body)["feedback"]["thumb"] for _, body in receiver.seen] == ["down", "up"]
 
 
+@pytest.fixture
+def queued(store_url: str) -> Iterator[list[str | None]]:
+    """The names of the tasks that are given to a broker which is there."""
+    names: list[str | None] = []
+
+    def note(sender: str | None = None, **_: Any) -> None:
+        names.append(sender)
+
+    before = app.conf.broker_url
+    use_broker(store_url)
+    after_task_publish.connect(note)
+    yield names
+    after_task_publish.disconnect(note)
+    use_broker(before)
+
+
+@pytest.mark.usefixtures("hook")
+def test_sums_and_deliveries_are_asked_for_once_it_is_committed(
+    carol: Principal,
+    make_answer: MakeAnswer,
+    queued: list[str | None],
+    django_capture_on_commit_callbacks: Callable[..., Any],
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        giving.give_feedback(principal=carol, message_id=make_answer().id, thumb="up")
+        assert queued == []
+    assert {"feedback.tasks.aggregate_feedback", "feedback.tasks.deliver_webhooks"} <= set(queued)
+
+
+def test_a_workspace_has_ten_webhooks_and_no_more(api: API, alice: Principal, receiver: Receiver) -> None:
+    statuses = [
+        api(alice).post("/api/feedback/webhooks/", {"url": receiver.url}, format="json").status_code for _ in range(11)
+    ]
+    assert statuses == [201] * 10 + [400]
+    assert Webhook.objects.count() == 10
+
+
 def test_mallorys_webhook_hears_nothing_of_alices(
     api: API, mallory: Principal, carol: Principal, make_answer: MakeAnswer, receiver: Receiver
 ) -> None:
@@ -182,150 +216,3 @@ def test_mallory_and_members_touch_no_webhook_and_no_digest_of_alices(
         assert client.delete(f"/api/feedback/{paths[2]}").status_code == status
     assert api(mallory).get("/api/feedback/webhooks/").json()["results"] == []
     assert api(carol).put("/api/feedback/digest/", {"frequency": "off"}, format="json").status_code == 403
-
-
-# --- Files ---
-
-
-def get(server: str, token: str, path: str) -> httpx.Response:
-    return httpx.get(f"{server}/api/feedback/{path}", headers={"Authorization": f"Bearer {token}"}, timeout=30)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_exports_are_complete_and_safe_for_spreadsheets(
-    server: str,
-    carol: Principal,
-    bob: Principal,
-    token_of: Callable[[Principal], str],
-    make_answer: MakeAnswer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Pages of three: eight rows meet two borders, and rows of one moment stand across them.
-    monkeypatch.setattr(exports, "CHUNK", 3)
-    nasty = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "\uff1d1", 'plain, "quoted"\nline']
-    answers = [make_answer() for _ in nasty]
-    for answer, text in zip(answers, nasty, strict=True):
-        given = giving.give_feedback(principal=carol, message_id=answer.id, comment="x", rating=4, category="tone")
-        Feedback.objects.filter(pk=given.pk).update(comment=text, created_at=timezone.now().replace(microsecond=0))
-    token = token_of(carol)
-    sheet = get(server, token, "export/?format=csv")
-    assert sheet.headers["content-type"].startswith("text/csv")
-    rows = list(csv.DictReader(io.StringIO(sheet.text, newline="")))
-    assert len(rows) == len(nasty)
-    assert {row["comment"].removeprefix("'") for row in rows} == set(nasty)
-    assert not [cell for row in rows for cell in row.values() if cell.startswith(exports.FORMULA)]
-    assert {row["rating"] for row in rows} == {"4"}
-    listed = get(server, token, "export/?format=json&agent=helper").json()
-    assert {row["id"] for row in listed} == {row["id"] for row in rows}
-    assert get(server, token, "export/?format=json&category=none").json() == []
-    for query, status in (("format=xml", 400), ("format=csv&agent=nobody", 404), ("agent=%00", 400)):
-        assert get(server, token, f"export/?{query}").status_code == status
-
-
-@pytest.mark.django_db(transaction=True)
-def test_mallorys_export_has_nothing_of_alices(
-    server: str,
-    carol: Principal,
-    mallory: Principal,
-    token_of: Callable[[Principal], str],
-    make_answer: MakeAnswer,
-) -> None:
-    giving.give_feedback(principal=carol, message_id=make_answer().id, correction="better")
-    token = token_of(mallory)
-    assert get(server, token, "export/?format=json").json() == []
-    assert len(get(server, token, "export/?format=csv").text.splitlines()) == 1
-    assert get(server, token, "dataset/").text == ""
-    assert get(server, token, "export/?agent=helper").status_code == 404
-    assert httpx.get(f"{server}/api/feedback/export/").status_code == 401
-
-
-@pytest.mark.django_db(transaction=True)
-def test_accepted_corrections_become_examples(
-    server: str,
-    bob: Principal,
-    carol: Principal,
-    token_of: Callable[[Principal], str],
-    make_answer: MakeAnswer,
-) -> None:
-    kept, refused, pending = (
-        giving.give_feedback(principal=carol, message_id=make_answer().id, correction=text)
-        for text in ("good day", "go away", "hm")
-    )
-    Agent.objects.update(system_prompt="Be kind.")
-    judging.adjudicate(feedback=kept, principal=bob, decision="accept")
-    judging.adjudicate(feedback=refused, principal=bob, decision="reject")
-    assert pending.status == "pending"
-    [line] = get(server, token_of(bob), "dataset/").text.splitlines()
-    assert json.loads(line)["messages"] == [
-        {"role": "system", "content": "Be kind."},
-        {"role": "user", "content": "hi"},
-        {"role": "assistant", "content": "good day"},
-    ]
-
-
-# --- The digest ---
-
-
-@pytest.fixture
-def yesterday(carol: Principal, make_answer: MakeAnswer) -> None:
-    """One thumb up and one down, said yesterday."""
-    for thumb in ("up", "down"):
-        giving.give_feedback(principal=carol, message_id=make_answer().id, thumb=thumb)
-    aggregate_feedback()
-    FeedbackDay.objects.update(day=timezone.now().date() - timedelta(days=1))
-
-
-def test_the_digest_is_off_until_somebody_wants_it(api: API, alice: Principal, yesterday: None) -> None:
-    assert api(alice).get("/api/feedback/digest/").json()["frequency"] == "off"
-    assert send_digests() == 0
-    assert mail.outbox == []
-
-
-def test_the_digest_tells_the_day_once(api: API, alice: Principal, yesterday: None, settings: Settings) -> None:
-    settings.ATOM_EMAIL_FROM = "atom@example.com"
-    body = {"frequency": "daily", "recipients": ["owner@example.com"]}
-    assert api(alice).put("/api/feedback/digest/", body, format="json").status_code == 200
-    assert send_digests() == 0
-    Digest.objects.update(sent_for=timezone.now().date() - timedelta(days=2))
-    assert send_digests() == 1
-    assert send_digests() == 0
-    [letter] = mail.outbox
-    assert letter.to == ["owner@example.com"]
-    assert "2 in all: 1 positive, 0 neutral, 1 negative" in letter.body
-    assert "- helper: 2, 1 positive, 1 negative" in letter.body
-
-
-def test_a_weekly_digest_waits_for_its_week(alice: Principal, yesterday: None, settings: Settings) -> None:
-    settings.ATOM_EMAIL_FROM = "atom@example.com"
-    digest.set_digest(principal=alice, frequency="weekly", recipients=["owner@example.com"])
-    Digest.objects.update(sent_for=timezone.now().date() - timedelta(days=7))
-    assert send_digests() == 0
-    Digest.objects.update(sent_for=timezone.now().date() - timedelta(days=8))
-    assert send_digests() == 1
-
-
-def test_a_digest_that_could_not_be_sent_is_sent_later(alice: Principal, yesterday: None, settings: Settings) -> None:
-    settings.ATOM_EMAIL_FROM = "atom@example.com"
-    digest.set_digest(principal=alice, frequency="daily", recipients=["owner@example.com"])
-    before = timezone.now().date() - timedelta(days=2)
-    Digest.objects.update(sent_for=before)
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
-    assert send_digests() == 0
-    assert Digest.objects.get().sent_for == before
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"frequency": "hourly"},
-        {"frequency": "daily", "recipients": []},
-        {"frequency": "daily", "recipients": ["nobody"]},
-        {"frequency": "daily", "recipients": ["a@example.com\nBcc: b@example.com"]},
-        {"frequency": "daily", "recipients": [f"{number}@example.com" for number in range(21)]},
-    ],
-    ids=["often", "nobody", "no address", "header", "too many"],
-)
-def test_a_digest_for_nobody_is_refused(api: API, alice: Principal, body: dict[str, Any]) -> None:
-    assert api(alice).put("/api/feedback/digest/", body, format="json").status_code == 400
-    assert not Digest.objects.exists()
