@@ -11,6 +11,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from agents.models import Message
+from atom.ground.models import Workspace
 from atom.ground.principal import Principal
 from feedback import digest
 from feedback.models import Digest, FeedbackDay
@@ -84,3 +85,37 @@ def test_a_digest_that_could_not_be_sent_is_sent_later(alice: Principal, yesterd
 def test_a_digest_for_nobody_is_refused(api: API, alice: Principal, body: dict[str, Any]) -> None:
     assert api(alice).put("/api/feedback/digest/", body, format="json").status_code == 400
     assert not Digest.objects.exists()
+
+
+def test_a_digest_is_about_its_own_days_and_workspace(
+    alice: Principal, mallory: Principal, carol: Principal, make_answer: MakeAnswer
+) -> None:
+    today = timezone.now().date()
+    giving.give_feedback(principal=carol, message_id=make_answer().id, thumb="up")
+    aggregate_feedback()
+    day = FeedbackDay.objects.get()
+    for days_ago in (1, 2, 7, 8):
+        day.pk, day.day = None, today - timedelta(days=days_ago)
+        day.save(force_insert=True)
+    yesterday = today - timedelta(days=1)
+    for since, total in ((yesterday, 1), (today - timedelta(days=7), 3)):
+        _, text = digest.written(alice.workspace_id, "Alice's", since, yesterday)
+        assert f"{total} in all: {total} positive" in text
+        assert f"- helper: {total}" in text
+        _, hers = digest.written(mallory.workspace_id, "Mallory's", since, yesterday)
+        assert "helper" not in hers
+
+
+@pytest.mark.parametrize(("frequency", "days"), [("daily", 1), ("weekly", 7)])
+def test_the_letter_names_the_whole_period_and_no_header_of_its_own(
+    alice: Principal, yesterday: None, settings: Settings, frequency: str, days: int
+) -> None:
+    settings.ATOM_EMAIL_FROM = "atom@example.com"
+    Workspace.objects.filter(pk=alice.workspace_id).update(name="Alice\nBcc: mallory@example.com")
+    digest.set_digest(principal=alice, frequency=frequency, recipients=["owner@example.com"])
+    until = timezone.now().date() - timedelta(days=1)
+    Digest.objects.update(sent_for=until - timedelta(days=days))
+    assert send_digests() == 1
+    first = until - timedelta(days=days - 1)
+    period = f"{until}" if days == 1 else f"{first} to {until}"
+    assert mail.outbox[0].subject == f"Feedback in Alice Bcc: mallory@example.com, {period}"

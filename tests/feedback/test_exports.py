@@ -9,11 +9,13 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from agents.models import Agent, Message
+from agents.models import Agent, Message, Run
+from agents.runs.records import add_message
 from atom.ground.principal import Principal
 from feedback import exports
 from feedback.models import Feedback
 from feedback.services import giving, judging
+from llm.messages import Text, ToolCall, ToolResult
 
 MakeAnswer = Callable[..., Message]
 
@@ -92,3 +94,55 @@ def test_accepted_corrections_become_examples(
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "good day"},
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_example_holds_the_conversation_until_the_corrected_answer_and_nothing_else(
+    server: str, bob: Principal, token_of: Callable[[Principal], str], make_answer: MakeAnswer
+) -> None:
+    first = make_answer()
+    run, other = first.run, make_answer().run
+    assert run is not None
+    assert other is not None
+    add_message(run, Message.Role.USER, [Text("and in French?")])
+    add_message(run, Message.Role.ASSISTANT, [ToolCall("c1", "look_up", "{}")])
+    add_message(run, Message.Role.TOOL, [ToolResult("c1", "salut")])
+    add_message(other, Message.Role.USER, [Text("somebody else's")])
+    answer = add_message(run, Message.Role.ASSISTANT, [Text("hola")])
+    add_message(run, Message.Role.USER, [Text("said later")])
+    given = giving.give_feedback(principal=bob, message_id=answer.id, correction="salut")
+    judging.adjudicate(feedback=given, principal=bob, decision="accept")
+    [line] = get(server, token_of(bob), "dataset/").text.splitlines()
+    told = [(message["role"], message["content"]) for message in json.loads(line)["messages"]]
+    said = [("user", "hi"), ("assistant", "hello"), ("user", "and in French?"), ("assistant", "salut")]
+    assert [each for each in told if each[0] != "system"] == said
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_correction_of_a_call_without_a_conversation_has_its_own_run_only(
+    server: str, bob: Principal, token_of: Callable[[Principal], str], make_answer: MakeAnswer
+) -> None:
+    """A call on the wires of other clients has no session."""
+    answers = [make_answer(), make_answer()]
+    Message.objects.update(session=None)
+    Run.objects.update(session=None)
+    given = giving.give_feedback(principal=bob, message_id=answers[1].id, correction="good day")
+    judging.adjudicate(feedback=given, principal=bob, decision="accept")
+    [line] = get(server, token_of(bob), "dataset/").text.splitlines()
+    assert [message["role"] for message in json.loads(line)["messages"]].count("user") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_row_of_the_files_says_all_that_is_known(
+    server: str, carol: Principal, token_of: Callable[[Principal], str], make_answer: MakeAnswer
+) -> None:
+    answer = make_answer()
+    Run.objects.update(provider="openai", model="gpt-4o", cost_usd="0.0123", time_to_first_token_s=0.25)
+    giving.give_feedback(principal=carol, message_id=answer.id, thumb="down", rating=2, tags=["long", "rude"])
+    [row] = get(server, token_of(carol), "export/?format=json").json()
+    facts = {"agent": "helper", "user": "carol", "thumb": "down", "rating": 2, "sentiment": "negative"}
+    facts |= {"provider": "openai", "model": "gpt-4o", "cost_usd": "0.012300000", "latency_ms": 250}
+    assert {name: row[name] for name in facts} == facts
+    [cells] = csv.DictReader(io.StringIO(get(server, token_of(carol), "export/?format=csv").text, newline=""))
+    assert {name: cells[name] for name in facts} == {name: str(value) for name, value in facts.items()}
+    assert (cells["tags"], cells["comment"]) == ("long rude", "")

@@ -7,7 +7,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from agents.models import Message
-from atom.ground.errors import Forbidden
+from atom.ground.errors import Conflict, Forbidden
 from atom.ground.models import AuditEntry, Membership, Role, Workspace
 from atom.ground.principal import Principal
 from atom.ground.services import add_member
@@ -156,3 +156,36 @@ def test_mallory_sees_and_names_nobody_of_alices(
     assert hers.post("/api/feedback/reviewers/", {"user": "carol"}, format="json").status_code == 404
     assert hers.post(f"/api/feedback/{given.id}/assign/", {"user": "mallory"}, format="json").status_code == 404
     assert Membership.objects.filter(user__username="mallory").count() == 1
+
+
+def test_the_specialist_with_the_least_to_do_is_asked_before_those_who_know_everything(
+    api: API, alice: Principal, carol: Principal, dora: Principal, workspace: Workspace, make_answer: MakeAnswer
+) -> None:
+    people = {"dora": "tone", "erin": "tone", "fred": ""}
+    for name in ("erin", "fred"):
+        add_member(workspace=workspace, username=name, password="correct horse battery", role=Role.MEMBER, by="alice")
+    for name, category in reversed(people.items()):
+        body = {"user": name, "category": category}
+        assert api(alice).post("/api/feedback/reviewers/", body, format="json").status_code == 201
+    asked = [correct(carol, make_answer(), category="tone").assignee for _ in range(4)]
+    assert sorted(str(person) for person in asked) == ["dora", "dora", "erin", "erin"]
+    assert str(correct(carol, make_answer(), category="facts").assignee) == "fred"
+
+
+def test_withdrawn_words_are_judged_no_more(bob: Principal, carol: Principal, make_answer: MakeAnswer) -> None:
+    given = correct(carol, make_answer())
+    giving.withdraw_feedback(feedback=given, principal=carol)
+    with pytest.raises(Conflict):
+        judging.adjudicate(feedback=given, principal=bob, decision="accept")
+
+
+def test_who_accepts_the_whole_after_a_split_keeps_no_single_part(
+    bob: Principal, carol: Principal, make_answer: MakeAnswer
+) -> None:
+    given = correct(carol, make_answer(), thumb="down")
+    judging.adjudicate(feedback=given, principal=bob, decision="split", keep="opinion")
+    # A part that is named where none is asked for says nothing.
+    whole = judging.adjudicate(feedback=given, principal=bob, decision="accept", keep="opinion")
+    assert whole.kept == ""
+    assert whole.is_accepted(Part.OPINION)
+    assert whole.is_accepted(Part.CORRECTION)

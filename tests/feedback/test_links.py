@@ -123,6 +123,13 @@ def test_links_are_made_for_answers_and_last_as_long_as_asked(
     assert timedelta(seconds=50) < link.expires_at - timezone.now() <= timedelta(seconds=60)
 
 
+def test_no_link_is_made_for_an_answer_that_says_nothing(api: API, carol: Principal, answer: Message) -> None:
+    """A run that was blocked, or whose answer is nothing but calls of tools."""
+    Message.objects.filter(pk=answer.pk).update(parts=[])
+    assert api(carol).post(f"/api/messages/{answer.id}/feedback-link/", {}, format="json").status_code == 409
+    assert not FeedbackLink.objects.exists()
+
+
 def test_mallory_makes_sees_and_revokes_no_link_of_alices(
     api: API, mallory: Principal, path: str, answer: Message
 ) -> None:

@@ -189,3 +189,27 @@ def test_two_agents_are_summed_apart(make_answer: Callable[..., Message]) -> Non
     assert (one.positive, one.negative, two.positive, two.negative) == (1, 0, 0, 1)
     assert Agent.objects.count() == 2
     assert set(COUNTED) <= {item.name for item in FeedbackHour._meta.get_fields()}
+
+
+def test_summing_one_agents_hour_leaves_anothers_marked(make_answer: Callable[..., Message]) -> None:
+    one = say(make_answer("one"), 1)
+    say(make_answer("two"), 1)
+    sum_hours(agent_id=one.agent_id, hours=[BEGIN])
+    assert sum_dirty_hours() == 1
+    assert FeedbackHour.objects.count() == 2
+
+
+def test_recount_finds_sums_of_hours_and_days_that_nobody_spoke_in(make_answer: Callable[..., Message]) -> None:
+    """As after rows that were removed by hand."""
+    given = say(make_answer(), 1)
+    say(make_answer(), 60 * 24 + 1)
+    aggregate_feedback()
+    Feedback.objects.exclude(pk=given.pk).delete()
+    day = FeedbackDay.objects.latest("day")
+    day.pk, day.day = None, day.day + timedelta(days=3)
+    day.save(force_insert=True)
+    # The hour whose rows are gone, and the day without any hour; the hour's own day is still the sum of its hours.
+    assert [found.is_day for found in recount(repair=False)] == [False, True]
+    recount(repair=True)
+    assert recount(repair=False) == []
+    assert list(FeedbackDay.objects.values_list("total", flat=True)) == [1]
