@@ -60,6 +60,7 @@ PAGES: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("llm.providerkey", "Provider keys", "key"),
             ("llm.modelprice", "Model prices", "payments"),
             ("llm.modelalias", "Model names", "label"),
+            ("feedback.reviewer", "Reviewers", "how_to_reg"),
             ("feedback.webhook", "Webhooks", "webhook"),
             ("feedback.digest", "E-mail digest", "mail"),
             ("ground.accesstoken", "Access tokens", "token"),

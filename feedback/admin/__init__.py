@@ -3,7 +3,16 @@
 from feedback.admin.digest import DigestAdmin
 from feedback.admin.experiments import ExperimentAdmin
 from feedback.admin.outbox import DeliveryAdmin
+from feedback.admin.reviewers import ReviewerAdmin
 from feedback.admin.rows import FeedbackAdmin, QueueAdmin
 from feedback.admin.webhooks import WebhookAdmin
 
-__all__ = ["DeliveryAdmin", "DigestAdmin", "ExperimentAdmin", "FeedbackAdmin", "QueueAdmin", "WebhookAdmin"]
+__all__ = [
+    "DeliveryAdmin",
+    "DigestAdmin",
+    "ExperimentAdmin",
+    "FeedbackAdmin",
+    "QueueAdmin",
+    "ReviewerAdmin",
+    "WebhookAdmin",
+]

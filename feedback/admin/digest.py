@@ -35,7 +35,8 @@ class DigestForm(forms.Form):
     )
 
     def clean_recipients(self) -> list[str]:
-        return self.cleaned_data["recipients"].split()
+        recipients: str = self.cleaned_data["recipients"]
+        return recipients.split()
 
 
 @admin.register(Digest)

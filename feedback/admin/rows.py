@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -20,6 +21,7 @@ from atom.ground.errors import AtomError
 from atom.ground.models import Scope
 from feedback import queries
 from feedback.diff import Piece, compare
+from feedback.downloads import download
 from feedback.models import Feedback, FeedbackStatus, FeedbackToJudge, Part
 from feedback.queries.rows import SENTIMENTS
 from feedback.services import judging
@@ -131,6 +133,9 @@ class FeedbackAdmin(WorkspaceAdmin):
         "before",
     )
     readonly_fields = fields
+    actions_list: Sequence[Any] = (
+        {"title": "Download", "icon": "download", "items": ["all_as_csv", "all_as_json", "corrections"]},
+    )
     actions_detail = ("accept", "reject", "keep_opinion", "keep_correction", "take")
 
     @column("Opinion", label=SENTIMENT_LABELS)
@@ -189,6 +194,18 @@ class FeedbackAdmin(WorkspaceAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).filter(withdrawn_at=None)
+
+    @button("All of it as CSV", permissions=["view"], url_path="csv")
+    def all_as_csv(self, request: HttpRequest) -> HttpResponseBase:
+        return download(queries.feedback_of(self.principal(request)), "csv")
+
+    @button("All of it as JSON", permissions=["view"], url_path="json")
+    def all_as_json(self, request: HttpRequest) -> HttpResponseBase:
+        return download(queries.feedback_of(self.principal(request)), "json")
+
+    @button("Accepted corrections, for fine-tuning", permissions=["view"], url_path="dataset")
+    def corrections(self, request: HttpRequest) -> HttpResponseBase:
+        return download(queries.feedback_of(self.principal(request)), "jsonl")
 
     def has_judge_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         found = self._found(request, object_id)
@@ -283,6 +300,7 @@ class QueueAdmin(FeedbackAdmin):
     list_filter = ("agent", MineFilter, ("category", admin.AllValuesFieldListFilter))
     list_select_related = ("agent", "user", "assignee")
     ordering = ("created_at",)
+    actions_list = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         waiting = queries.queue_of(self.principal(request)).values("pk")

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
@@ -18,9 +18,10 @@ from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.database import in_db
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
-from feedback import digest, exports
+from feedback import digest
 from feedback.api.serializers import FeedbackFilter, FeedbackOut
 from feedback.api.views import checked
+from feedback.downloads import download
 from feedback.models import DeliveryStatus, Digest, Frequency, Webhook, WebhookDelivery
 from feedback.queries import Filter, feedback_of
 from feedback.queries import outbox as queries
@@ -32,23 +33,12 @@ class ExportFilter(FeedbackFilter):
     format = serializers.ChoiceField(choices=["csv", "json"], default="json")
 
 
-FORMATS = {
-    "csv": (exports.as_csv, "text/csv; charset=utf-8", "feedback.csv"),
-    "json": (exports.as_json, "application/json", "feedback.json"),
-    "jsonl": (exports.as_dataset, "application/jsonl", "corrections.jsonl"),
-}
-
-
 async def streamed(principal: Principal, found: dict[str, Any], form: str) -> HttpResponseBase:
     """Everything that the filter finds, as a file that is written while it is read."""
     wanted = Filter(**{item.name: found[item.name] for item in fields(Filter) if item.name in found})
     # Before the first byte: a filter that names nothing here is a 404.
     rows = await in_db(feedback_of, principal, wanted)
-    write, content_type, name = FORMATS[form]
-    answer = StreamingHttpResponse(write(rows), content_type=content_type)
-    answer["Content-Disposition"] = f'attachment; filename="{name}"'
-    answer["Cache-Control"] = "no-store"
-    return answer
+    return download(rows, form)
 
 
 @door("GET", scope=Scope.FEEDBACK)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import httpx
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -9,8 +10,8 @@ from django.urls import reverse
 from agents.models import Message
 from atom.ground.models import AuditEntry, User
 from atom.ground.principal import Principal
-from feedback.models import Feedback
-from feedback.services import giving
+from feedback.models import Feedback, Reviewer
+from feedback.services import giving, judging
 
 MakeAnswer = Callable[..., Message]
 LIST = "/admin/feedback/feedback/"
@@ -99,3 +100,48 @@ def test_mallory_finds_no_feedback_in_the_admin(given: Feedback, mallory: Princi
     client.post(url(given, "accept"))
     given.refresh_from_db()
     assert given.status == "pending"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_everything_is_downloaded_from_the_list(
+    given: Feedback, server: str, bob: Principal, mallory: Principal
+) -> None:
+    judging.adjudicate(feedback=given, principal=bob, decision="accept")
+    found = {}
+    for person in (bob, mallory):
+        cookies = {name: morsel.value for name, morsel in signed_in(person).cookies.items()}
+        for form in ("csv", "json", "dataset"):
+            answer = httpx.get(f"{server}{LIST}{form}/", cookies=cookies, timeout=30)
+            assert answer.headers["content-disposition"].startswith("attachment")
+            found[person.username, form] = "good day" in answer.text
+    assert found == {(name, form): name == "bob" for name in ("bob", "mallory") for form in ("csv", "json", "dataset")}
+    assert "All of it as CSV" in signed_in(bob).get(LIST).text
+
+
+REVIEWERS = "/admin/feedback/reviewer/"
+
+
+def test_an_owner_names_a_reviewer_and_takes_it_back(alice: Principal, carol: Principal) -> None:
+    client = signed_in(alice)
+    assert client.post(f"{REVIEWERS}add/", {"user": str(carol.user_id), "category": "tone"}).status_code == 302
+    made = Reviewer.objects.get()
+    assert (made.user_id, made.category, made.workspace_id) == (carol.user_id, "tone", alice.workspace_id)
+    again = client.post(f"{REVIEWERS}add/", {"user": str(carol.user_id), "category": "tone"}, follow=True)
+    assert "This member reviews that category already." in again.text
+    assert client.post(f"{REVIEWERS}{made.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not Reviewer.objects.exists()
+    events = AuditEntry.objects.filter(event__startswith="feedback.reviewer").order_by("seq")
+    assert list(events.values_list("event", flat=True)) == ["feedback.reviewer_added", "feedback.reviewer_removed"]
+
+
+def test_mallory_and_members_name_and_see_no_reviewer_of_alices(
+    alice: Principal, bob: Principal, carol: Principal, mallory: Principal
+) -> None:
+    made = judging.add_reviewer(principal=alice, user_id=carol.user_id, category="zebra")
+    for person in (bob, carol):
+        assert signed_in(person).get(REVIEWERS).status_code == 403
+    client = signed_in(mallory)
+    assert "zebra" not in client.get(REVIEWERS).text
+    assert client.post(f"{REVIEWERS}add/", {"user": str(carol.user_id), "category": ""}).status_code == 200
+    client.post(f"{REVIEWERS}{made.pk}/delete/", {"post": "yes"})
+    assert list(Reviewer.objects.values_list("pk", flat=True)) == [made.pk]

@@ -213,3 +213,12 @@ def test_recount_finds_sums_of_hours_and_days_that_nobody_spoke_in(make_answer: 
     recount(repair=True)
     assert recount(repair=False) == []
     assert list(FeedbackDay.objects.values_list("total", flat=True)) == [1]
+
+
+def test_costs_and_times_are_summed_over_those_that_have_them(make_answer: Callable[..., Message]) -> None:
+    for cost, latency in ((5, 250), (None, None), (7, None)):
+        given = say(make_answer(), 1)
+        Feedback.objects.filter(pk=given.pk).update(cost_nano_usd=cost, latency_ms=latency)
+    aggregate_feedback()
+    row = FeedbackHour.objects.get()
+    assert (row.total, row.costed, row.cost_nano_usd, row.timed, row.latency_ms) == (3, 2, 12, 1, 250)
