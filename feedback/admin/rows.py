@@ -203,7 +203,7 @@ class FeedbackAdmin(WorkspaceAdmin):
     def all_as_json(self, request: HttpRequest) -> HttpResponseBase:
         return download(queries.feedback_of(self.principal(request)), "json")
 
-    @button("Accepted corrections, for fine-tuning", permissions=["view"], url_path="dataset")
+    @button("Corrections as JSONL", permissions=["view"], url_path="dataset")
     def corrections(self, request: HttpRequest) -> HttpResponseBase:
         return download(queries.feedback_of(self.principal(request)), "jsonl")
 

@@ -155,6 +155,7 @@ def test_a_withdrawn_feedback_counts_nowhere(
     given_ = giving.give_feedback(principal=carol, message_id=make_answer().id, **said)
     aggregate_feedback()
     assert FeedbackHour.objects.get().total == 1
+    assert recount(repair=False) == []
     giving.withdraw_feedback(feedback=given_, principal=carol)
     aggregate_feedback()
     assert not FeedbackHour.objects.exists()
