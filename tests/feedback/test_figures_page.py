@@ -15,8 +15,10 @@ from django.utils import timezone
 from agents.models import Message, Run
 from atom.ground.models import User
 from atom.ground.principal import Principal
+from feedback import queries
 from feedback.figures.charts import by_day
 from feedback.models import Feedback
+from feedback.queries import Wanted
 from feedback.rollups import recount
 from feedback.services import giving
 
@@ -152,3 +154,10 @@ def test_mallory_sees_none_of_it(mallory: Principal) -> None:
 
 def test_nobody_looks_without_signing_in() -> None:
     assert Client().get(PAGE).status_code == 302
+
+
+def test_a_better_period_differs_upwards_from_the_one_before(alice: Principal, make_answer: MakeAnswer) -> None:
+    for days_ago, thumb in ((31, "down"), (30, "up"), (29, "up"), (0, "up")):
+        say(alice, make_answer(), days_ago=days_ago, thumb=thumb)
+    found = queries.compare(alice, Wanted(), days=30)
+    assert (found.before.summary.total, found.now.summary.total, found.difference) == (2, 2, 0.5)
