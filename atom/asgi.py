@@ -18,7 +18,6 @@ from agents.routing import websocket_urlpatterns as chat_sockets  # noqa: E402
 from agents.runs.live import live  # noqa: E402
 from atom.ground.asgi import (  # noqa: E402
     BodyLimit,
-    HotHandler,
     Lifespan,
     OriginCheck,
     RequestID,
@@ -28,6 +27,7 @@ from atom.ground.asgi import (  # noqa: E402
     TrustedProxies,
 )
 from atom.ground.draining import draining_s, on_drain, on_shutdown  # noqa: E402
+from atom.ground.hot import HotHandler  # noqa: E402
 from atom.ground.store import close_store  # noqa: E402
 from governance.routing import websocket_urlpatterns as governance_sockets  # noqa: E402
 from llm.http import close_client  # noqa: E402

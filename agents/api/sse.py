@@ -1,19 +1,19 @@
 """Run events as server-sent events: `id:` is the `seq`, silence is filled with comments."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from uuid import UUID
 
 import orjson
 import structlog
 from django.conf import settings
-from django.http import StreamingHttpResponse
 
 from agents.runs.events import Recorded
 from agents.runs.streams import follow
 from atom.ground.api.errors import as_atom_error
 from atom.ground.draining import is_draining
 from atom.ground.errors import AtomError, SlowReader
+from atom.ground.hot import EventStream
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +35,12 @@ def sse_response(
     headers: dict[str, str] | None = None,
     *,
     tell: Callable[[AtomError], bytes] = error_frame,
-) -> StreamingHttpResponse:
+) -> EventStream:
     """A stream of these frames; `tell` writes an error as a frame of the surface."""
-    return StreamingHttpResponse(
-        _told(frames, tell), content_type="text/event-stream", headers={**HEADERS, **(headers or {})}
-    )
+    return EventStream(_told(frames, tell), {**HEADERS, **(headers or {})})
 
 
-async def _told(frames: AsyncGenerator[bytes, None], tell: Callable[[AtomError], bytes]) -> AsyncIterator[bytes]:
+async def _told(frames: AsyncGenerator[bytes, None], tell: Callable[[AtomError], bytes]) -> AsyncGenerator[bytes, None]:
     """The frames; a failure on our own side, such as a store that is away, is said in a last one.
 
     A reader who takes nothing for `SLOW_READER_S` is let go of: it finds that said behind the frames that it had been

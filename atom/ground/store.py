@@ -1,12 +1,15 @@
 """Connections to the store (Valkey or Redis). Each event loop has one client; sync code has one a process."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import redis
 import redis.asyncio
 from django.conf import settings
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 
@@ -16,7 +19,90 @@ from atom.ground.errors import Unavailable
 CONNECTIONS = 64
 TURN_WITHIN_S = 10
 
-_clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis]" = WeakKeyDictionary()
+# Commands that may wait in the store for as long as they like; they get a connection of their own.
+BLOCKING = frozenset({"XREAD", "XREADGROUP", "BLPOP", "BRPOP", "BLMOVE"})
+
+Command: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+class GatheringStore(redis.asyncio.Redis):
+    """A client whose commands go out together: what comes while others are on their way shares the next write.
+
+    Under load many calls ask the store at once, and a way there and back costs far more than a command.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of(cls, pool: redis.asyncio.ConnectionPool) -> "GatheringStore":
+        """A client that closes the pool with itself."""
+        client = cls(connection_pool=pool)
+        client.auto_close_connection_pool = True
+        return client
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        if args[0] in BLOCKING:
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        [answer] = await self.gathered([(args, options)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        if transaction:
+            return super().pipeline(transaction, shard_hint)
+        return GatheredPipeline(self)
+
+    async def gathered(self, commands: Sequence[Command]) -> list[Any]:
+        """The commands' answers, in their order; an answer may be the store's error. Raises what the way there does."""
+        answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((commands, answers))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send())
+        return await answers
+
+    async def _send(self) -> None:
+        while self._waiting:
+            together, self._waiting = self._waiting, []
+            pipe = super().pipeline(transaction=False)
+            pipe.command_stack = [command for commands, _ in together for command in commands]
+            try:
+                answers = iter(await pipe.execute(raise_on_error=False))
+            except BaseException as exc:
+                # Who cancels the sender ends the loop; nobody may wait for it any longer.
+                told = exc if isinstance(exc, Exception) else redis.ConnectionError("The connection was closed.")
+                for _, future in together:
+                    if not future.done():
+                        future.set_exception(told)
+                if told is not exc:
+                    raise
+                continue
+            for commands, future in together:
+                theirs = [next(answers) for _ in commands]
+                # Who was cancelled does not wait any more.
+                if not future.done():
+                    future.set_result(theirs)
+
+
+class GatheredPipeline(Pipeline):
+    """Several commands of one caller, sent with those of the others."""
+
+    def __init__(self, store: GatheringStore) -> None:
+        super().__init__(store.connection_pool, store.response_callbacks, False, None)
+        self._store = store
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        commands, self.command_stack = self.command_stack, []
+        answers = await self._store.gathered(commands) if commands else []
+        if raise_on_error:
+            self.raise_first_error(commands, answers)
+        return answers
+
+
+_clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, GatheringStore]" = WeakKeyDictionary()
 
 
 def _url() -> str:
@@ -38,7 +124,7 @@ def store() -> redis.asyncio.Redis:
             socket_connect_timeout=5,
             retry=AsyncRetry(ExponentialBackoff(cap=1), 3),
         )
-        _clients[loop] = redis.asyncio.Redis.from_pool(pool)
+        _clients[loop] = GatheringStore.of(pool)
     return _clients[loop]
 
 
