@@ -4,12 +4,10 @@ All that such a verdict needs are snapshots; its record is written through the j
 is judged by `governance.judging`, and so is everything while the journal is closed.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from django.contrib.auth import get_user_model
 
@@ -17,7 +15,7 @@ from agents import gate
 from agents.models import Agent
 from agents.roster import ROSTER, Roster
 from atom.ground import audit, journal
-from atom.ground.database import in_db
+from atom.ground.database import in_db_once
 from governance.catalogue import PROPOSE
 from governance.delegation import standing_of
 from governance.judging import assessed, barred, decision_of, facts_of, recorded, ruling_on, verdict_of
@@ -37,21 +35,13 @@ class Known:
     policies: InForce
 
 
-_reading: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[UUID, asyncio.Task[Known]]]" = WeakKeyDictionary()
-
-
 async def known(workspace_id: UUID) -> Known:
     """The snapshots as they are in this process, or, when they must be looked at again, as one reader finds them."""
     roster, rules = ROSTER.recalled(workspace_id), OVERSIGHT.recalled(workspace_id)
     policies = POLICIES.recalled(workspace_id)
     if roster is not None and rules is not None and policies is not None:
         return Known(roster, rules, policies)
-    reading = _reading.setdefault(asyncio.get_running_loop(), {})
-    if workspace_id not in reading:
-        task = reading[workspace_id] = asyncio.create_task(in_db(_read, workspace_id))
-        task.add_done_callback(lambda _: reading.pop(workspace_id, None))
-    # Who waits may be cancelled; the others wait on.
-    return await asyncio.shield(reading[workspace_id])
+    return await in_db_once(_read, workspace_id)
 
 
 def _read(workspace_id: UUID) -> Known:

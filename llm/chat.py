@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 
-from atom.ground.database import in_db
+from atom.ground.database import in_db_once
 from atom.ground.errors import AtomError, ModelNotAllowed, ModelNotFound
 from llm import breaker, catalog, cooldown, keyring, retries, routing, spending
 from llm.attempts import Attempt, Turn, ask, passed_over, probe_s
@@ -116,7 +116,7 @@ class Call:
     async def _choose(self) -> None:
         known = _recalled(self._workspace_id)
         if known is None:
-            known = await in_db(_read, self._workspace_id)
+            known = await in_db_once(_read, self._workspace_id)
         keys, own = known
         opened = await breaker.opened(self._workspace_id)
         found = candidates_of(

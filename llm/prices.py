@@ -3,13 +3,14 @@
 From the price list that ships with genai-prices; what a workspace says of a model's price itself comes first.
 """
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from uuid import UUID
 
 from genai_prices import Usage as PricedUsage
 from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ModelInfo
+from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 from genai_prices.types import Provider as PriceList
 
 from llm import catalog
@@ -19,6 +20,8 @@ from llm.registry import LOCAL, PROVIDERS
 
 # Longer is no model's name, and would only fill the memory of look-ups.
 MAX_MODEL_CHARS = 200
+# Prices are for so many tokens.
+MILLION = 1_000_000
 
 
 def cost_usd(provider: str, model: str, usage: Usage, *, workspace_id: UUID | None = None) -> Decimal | None:
@@ -39,8 +42,11 @@ def priced(provider: str, model: str, usage: Usage, own: Catalog) -> Decimal | N
     if found is None:
         return None
     price_list, row = found
-    counted = PricedUsage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=cached)
-    return row.calc_price(counted, price_list).total_price
+    now = datetime.now(UTC)
+    flat = _flat(row.get_prices(now))
+    if flat is not None:
+        return _by_own_price(flat, usage, cached)
+    return row.calc_price(_counted(usage, cached), price_list, genai_request_timestamp=now).total_price
 
 
 def context_window_of(provider: str, model: str) -> int | None:
@@ -70,6 +76,38 @@ def _listed(provider: str, model: str) -> tuple[PriceList, ModelInfo] | None:
     return None if found is None else (price_list, found)
 
 
+def _counted(usage: Usage, cached: int) -> PricedUsage:
+    return PricedUsage(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=cached)
+
+
+# By the identity of the row that the list holds for as long as the process lives.
+_FLAT: dict[int, tuple[ModelPrice, Price | None]] = {}
+
+
+def _flat(row: ModelPrice) -> Price | None:
+    """The row as a price for each token, found by asking the list itself, which takes its time for every question.
+
+    None for a row whose prices change with the size of the call, or that has one for the call itself.
+    """
+    known = _FLAT.get(id(row))
+    if known is None:
+        said = {name: value for name, value in vars(row).items() if value is not None}
+        is_flat = "requests_kcount" not in said and not any(isinstance(one, TieredPrices) for one in said.values())
+        known = _FLAT[id(row)] = row, _probed(row) if is_flat else None
+    return known[1]
+
+
+def _probed(row: ModelPrice) -> Price:
+    def price_of(usage: Usage) -> Decimal:
+        return row.calc_price(_counted(usage, usage.cached_tokens))["total_price"]
+
+    return Price(
+        input=price_of(Usage(input_tokens=MILLION)),
+        output=price_of(Usage(output_tokens=MILLION)),
+        cached=price_of(Usage(input_tokens=MILLION, cached_tokens=MILLION)),
+    )
+
+
 def _by_own_price(own: Price, usage: Usage, cached: int) -> Decimal:
     whole = (usage.input_tokens - cached) * own.input + cached * own.cached + usage.output_tokens * own.output
-    return whole / 1_000_000
+    return whole / MILLION

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from genai_prices import Usage as Counted
+from genai_prices.data_snapshot import get_snapshot
 from rest_framework.test import APIClient
 
 from atom.ground.models import AuditEntry, Workspace
@@ -14,6 +16,7 @@ from llm.events import Usage
 from llm.model_services import set_price
 from llm.models import ModelAlias, ModelPrice
 from llm.prices import context_window_of, cost_usd, priced
+from llm.registry import PROVIDERS
 from llm.services import create_key
 
 Api = Callable[[Principal | None], APIClient]
@@ -42,6 +45,23 @@ def test_the_workspaces_price_comes_before_the_lists() -> None:
 def test_a_price_of_zero_is_free_and_no_price_is_not() -> None:
     assert priced("openai", "gpt-4o", Usage(1000, 10), own()) == 0
     assert priced("openai", "nothing", Usage(1000, 10), own()) is None
+
+
+@pytest.mark.parametrize("usage", [Usage(1000, 10), Usage(7, 0, 7), Usage(300_001, 70_003, 1), Usage(0, 5), Usage()])
+def test_every_listed_model_costs_exactly_what_the_list_says(usage: Usage) -> None:
+    counted = Counted(
+        input_tokens=usage.input_tokens, output_tokens=usage.output_tokens, cache_read_tokens=usage.cached_tokens
+    )
+    lists = {one.id: one for one in get_snapshot().providers}
+    listed = [(one.name, lists[one.prices]) for one in PROVIDERS.values() if one.prices in lists]
+    compared = 0
+    for provider, price_list in listed:
+        for name in [row.id for row in price_list.models]:
+            row, ours = price_list.find_model(name), priced(provider, name, usage, catalog.EMPTY)
+            if row is not None and ours is not None:
+                assert ours == row.calc_price(counted, price_list).total_price, f"{provider}/{name}"
+                compared += 1
+    assert compared > 100
 
 
 def test_a_tiny_price_is_not_rounded() -> None:

@@ -8,7 +8,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from atom.ground import tokens
-from atom.ground.database import in_db
+from atom.ground.database import in_db_once
 from atom.ground.errors import NotAuthenticated
 from atom.ground.principal import Principal
 
@@ -30,7 +30,7 @@ async def principal_of_token(secret: str | None) -> Principal:
     if not secret:
         raise NotAuthenticated
     found = tokens.recalled(secret)
-    return await in_db(tokens.authenticate, secret) if found is None else found
+    return await in_db_once(tokens.authenticate, secret) if found is None else found
 
 
 def who(request: Request) -> Principal:
