@@ -164,17 +164,23 @@ KINDS: dict[str, type] = {
 }  # fmt: skip
 NAMES = {kind: name for name, kind in KINDS.items()}
 _FIELDS = {kind: tuple(item.name for item in fields(kind)) for kind in NAMES}
+_OPTIONAL: dict[type, frozenset[str]] = {kind: getattr(kind, "optional", frozenset()) for kind in NAMES}
 
 
 def data_of(event: RunEvent) -> dict[str, Any]:
     """The event's own fields, as they stand on the wire."""
-    optional: frozenset[str] = getattr(event, "optional", frozenset())
-    values = {name: getattr(event, name) for name in _FIELDS[type(event)]}
-    return {name: value for name, value in values.items() if value is not None or name not in optional}
+    kind = type(event)
+    values = {name: getattr(event, name) for name in _FIELDS[kind]}
+    if optional := _OPTIONAL[kind]:
+        return {name: value for name, value in values.items() if value is not None or name not in optional}
+    return values
 
 
 def encode(seq: int, run_id: str, event: RunEvent) -> bytes:
     """One event as JSON, in one line."""
+    if type(event) is TextDelta:
+        # Nearly all of them are, and there are many.
+        return orjson.dumps({"seq": seq, "run_id": run_id, "type": "text_delta", "text": event.text})
     return orjson.dumps({"seq": seq, "run_id": run_id, "type": NAMES[type(event)], **data_of(event)})
 
 

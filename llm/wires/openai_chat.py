@@ -242,7 +242,8 @@ class _Answer:
         beside, within = unknown_of(choice, _OF_CHOICE), unknown_of(delta, _OF_DELTA)
         if says_words and choice.get("logprobs"):
             beside["logprobs"] = choice["logprobs"]
-        around = {name: value for name, value in self._around.items() if self._told.get(name) != value}
+        news = self._around.items() if self._around else ()
+        around = {name: value for name, value in news if self._told.get(name) != value}
         if beside or within or (around and says_words):
             self._told |= around
             yield WireDelta(place, beside=beside, within=within, around=around)
@@ -250,10 +251,11 @@ class _Answer:
     def _read_choice(self, delta: dict[str, Any], *, keeps_thoughts: bool = True) -> Iterator[Event]:
         details = delta.get("reasoning_details") or []
         thought = delta.get("reasoning_content") or delta.get("reasoning")
-        thought = thought or "".join(text_of(detail.get("text") or "") for detail in details)
+        if details and not thought:
+            thought = "".join(text_of(detail.get("text") or "") for detail in details)
         if thought:
             yield ThinkingDelta(text_of(thought))
-        if keeps_thoughts:
+        if keeps_thoughts and (thought or details):
             self._thoughts.take(thought, details)
         for name in ("content", "refusal"):
             if delta.get(name):
@@ -329,6 +331,8 @@ class _Thoughts:
 
 def unknown_of(found: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     """The fields that are not read here, without nulls and without calls under another name."""
+    if found.keys() <= known:
+        return {}
     return {
         name: value
         for name, value in found.items()

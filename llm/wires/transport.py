@@ -2,11 +2,12 @@
 
 import asyncio
 import math
+from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import orjson
@@ -44,10 +45,11 @@ async def post_sse(
     try:
         if response.status_code != httpx.codes.OK:
             raise error_of_status(endpoint.provider, response.status_code, response.headers)
-        # Server-sent events are always UTF-8, whatever the header says.
-        response.encoding = "utf-8"
-        async with aclosing(EventSource(response).aiter_sse()) as events:
-            while (event := await clock.next(events)) is not None:
+        # The source asks an answer for its headers and its text, and nothing else.
+        source = EventSource(cast(httpx.Response, _Timed(response, clock)))
+        async with aclosing(source.aiter_sse()) as events:
+            async for event in events:
+                clock.heard()
                 if event.data:
                     yield event.data
     except SSEError as exc:
@@ -71,6 +73,7 @@ async def post_json(
         raw = bytearray()
         async with aclosing(_pieces(response)) as pieces:
             while (piece := await clock.next(pieces)) is not None:
+                clock.heard()
                 raw += piece
                 if len(raw) > MAX_WHOLE_BYTES:
                     raise BadResponse(f"{endpoint.provider} sent an answer that is too long.")
@@ -84,6 +87,24 @@ async def post_json(
     if not isinstance(found, dict):
         raise BadResponse(f"{endpoint.provider} answered with JSON that is not an object.")
     return found
+
+
+class _Timed:
+    """An answer whose text comes under the deadlines: they are looked at once a piece, which may hold many events."""
+
+    def __init__(self, response: httpx.Response, clock: "_Clock") -> None:
+        self.headers = response.headers
+        self._response, self._clock = response, clock
+
+    async def aiter_text(self) -> AsyncGenerator[str, None]:
+        # Server-sent events are always UTF-8, whatever the header says.
+        decoder = getincrementaldecoder("utf-8")(errors="replace")
+        async with aclosing(_pieces(self._response)) as pieces:
+            while (piece := await self._clock.next(pieces)) is not None:
+                if text := decoder.decode(piece):
+                    yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
 
 
 async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
@@ -134,6 +155,8 @@ class _Clock:
         self._end = asyncio.get_running_loop().time() + endpoint.deadlines.total_s
         self._first_end = asyncio.get_running_loop().time() + endpoint.deadlines.first_byte_s
         self._has_begun = False
+        # When who waits has waited for too long; None until somebody waits.
+        self._until: float | None = self._first_end
 
     async def first(self, sending: Awaitable[httpx.Response]) -> httpx.Response:
         """The response's headers."""
@@ -143,17 +166,19 @@ class _Clock:
         except TimeoutError as exc:
             raise self._too_late() from exc
 
-    async def next(self, events: AsyncGenerator[Any, None]) -> Any:
-        """The next event, or None at the end."""
-        now = asyncio.get_running_loop().time()
-        until = now + self._limits.chunk_s if self._has_begun else self._first_end
+    async def next(self, pieces: AsyncGenerator[bytes, None]) -> bytes | None:
+        """The next piece, or None at the end. Until something is `heard` in the pieces, the deadline stays."""
+        if self._until is None:
+            self._until = asyncio.get_running_loop().time() + self._limits.chunk_s
         try:
-            async with asyncio.timeout_at(min(until, self._end)):
-                event = await anext(events, None)
+            async with asyncio.timeout_at(min(self._until, self._end)):
+                return await anext(pieces, None)
         except TimeoutError as exc:
             raise self._too_late() from exc
-        self._has_begun = True
-        return event
+
+    def heard(self) -> None:
+        """Something came that counts: the next may take its time again."""
+        self._has_begun, self._until = True, None
 
     def _too_late(self) -> TimedOut:
         if asyncio.get_running_loop().time() >= self._end:
