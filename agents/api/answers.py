@@ -23,9 +23,9 @@ from agents.runs.events import (
     WireDelta,
     pending_text,
 )
+from agents.runs.following import follow
 from agents.runs.runner import Runner
 from agents.runs.start import Attached, ask_again, start_run
-from agents.runs.streams import follow
 from atom.ground import journal
 from atom.ground.database import in_db
 from atom.ground.errors import AtomError, BadRequest, MissingUserMessage, NotAuthenticated

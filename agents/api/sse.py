@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 
 from agents.runs.events import Recorded
-from agents.runs.streams import follow
+from agents.runs.following import follow
 from atom.ground.api.errors import as_atom_error
 from atom.ground.draining import is_draining
 from atom.ground.errors import AtomError, SlowReader

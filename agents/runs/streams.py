@@ -1,32 +1,28 @@
-"""Run events through the store: a run's process appends, any process follows from any `seq`.
+"""Run events in the store: a run's process appends, and any process reads from any `seq`, see `agents.runs.following`.
 
 One stream per run. An entry carries a batch of events as JSON lines and its id is the batch's last `seq`, so a
-cursor is simply a `seq`. A process reads all the runs it follows with one blocking call.
+cursor is simply a `seq`.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
-from weakref import WeakKeyDictionary
+from uuid import UUID
 
 import structlog
 from django.conf import settings
-from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from agents.runs.events import Recorded, RunEnded, RunEvent, decode, encode
-from atom.ground.errors import Unavailable
 from atom.ground.store import store
 
 log = structlog.get_logger(__name__)
 
 # Batches a slow follower may leave waiting before it is sent back to the store for them.
 QUEUE_BATCHES = 1024
-READ_BLOCK_MS = 5_000
 # Events of a run whose listener reads along in this process gather for as long.
 GATHER_S = 0.02
 # Events that may wait for the store before the run itself waits.
@@ -188,7 +184,7 @@ class RunLog:
         self._hurried.clear()
 
 
-def _events(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> list[Recorded]:
+def entries_of(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> list[Recorded]:
     found = (decode(line) for _, fields in entries for line in fields[b"e"].split(b"\n"))
     return [recorded for recorded in found if recorded.seq > after]
 
@@ -196,13 +192,13 @@ def _events(entries: Iterable[tuple[bytes, dict[bytes, bytes]]], after: int) -> 
 async def recorded_events(run_id: UUID, after: int = 0) -> list[Recorded]:
     """Every event of the run later than `after` that the store still has."""
     found: Any = await store().xrange(events_key(run_id), min=f"({after}-0")
-    return _events(found, after)
+    return entries_of(found, after)
 
 
-async def _page(run_id: UUID, after: int) -> tuple[list[Recorded], bool]:
+async def page_of(run_id: UUID, after: int) -> tuple[list[Recorded], bool]:
     """The next events later than `after`, and whether there may be more: a reader far behind gets them bit by bit."""
     found: Any = await store().xrange(events_key(run_id), min=f"({after}-0", count=QUEUE_BATCHES)
-    return _events(found, after), len(found) == QUEUE_BATCHES
+    return entries_of(found, after), len(found) == QUEUE_BATCHES
 
 
 async def used_of(run_id: UUID) -> bytes | None:
@@ -259,158 +255,3 @@ class Follower:
         found = [recorded for batch in self.queue for recorded in batch]
         self.queue.clear()
         return found
-
-
-class Reader:
-    """The reading end of one process: a single task tails the streams of all followed runs."""
-
-    def __init__(self) -> None:
-        self.followers: dict[str, set[Follower]] = {}
-        self.cursors: dict[str, int] = {}
-        self.wake_key = f"atom:reader:{uuid4()}"
-        self.wake_cursor = "0"
-        self.task: asyncio.Task[None] | None = None
-        self.marker: asyncio.Task[None] | None = None
-
-    def join(self, run_id: str, follower: Follower) -> None:
-        self.followers.setdefault(run_id, set()).add(follower)
-
-    async def tail(self, run_id: str, seq: int) -> None:
-        """Read this run from `seq` on. An earlier cursor wins: followers drop what they have already seen."""
-        if self.cursors.get(run_id, seq + 1) <= seq:
-            return
-        self.cursors[run_id] = seq
-        if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self._read())
-            self.marker = asyncio.create_task(self._mark_heard())
-        # The reader may be inside a blocking call that does not know this run yet.
-        pipe = store().pipeline(transaction=False)
-        pipe.xadd(self.wake_key, {"w": b"1"}, maxlen=10)
-        pipe.expire(self.wake_key, 60)
-        self._mark(pipe, run_id)
-        await pipe.execute()
-
-    def leave(self, run_id: str, follower: Follower) -> None:
-        listening = self.followers.get(run_id, set())
-        listening.discard(follower)
-        if not listening:
-            self.followers.pop(run_id, None)
-            self.cursors.pop(run_id, None)
-
-    async def _read(self) -> None:
-        while self.followers:
-            cursors: dict[Any, Any] = {events_key(run): f"{seq}-0" for run, seq in self.cursors.items()}
-            cursors[self.wake_key] = self.wake_cursor
-            try:
-                found: Any = await store().xread(cursors, block=READ_BLOCK_MS)
-            except RedisError:
-                log.warning("store_unreadable", exc_info=True)
-                await asyncio.sleep(0.5)
-                continue
-            for key, entries in found:
-                self._dispatch(key.decode(), entries)
-
-    def _dispatch(self, key: str, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        if key == self.wake_key:
-            self.wake_cursor = entries[-1][0].decode()
-            return
-        run_id = key.split(":")[2]
-        if run_id in self.cursors:
-            self.cursors[run_id] = int(entries[-1][0].split(b"-")[0])
-        recorded = _events(entries, 0)
-        for follower in self.followers.get(run_id, ()):
-            follower.offer(recorded)
-
-    def _mark(self, pipe: Pipeline, run_id: str) -> None:
-        if any(follower.counts for follower in self.followers.get(run_id, ())):
-            pipe.set(heard_key(run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
-
-    async def _mark_heard(self) -> None:
-        """Tell the runs' processes that somebody listens here."""
-        while self.followers:
-            pipe = store().pipeline(transaction=False)
-            for run_id in self.followers:
-                self._mark(pipe, run_id)
-            try:
-                await pipe.execute()
-            except RedisError:
-                log.warning("store_unwritable", exc_info=True)
-            await asyncio.sleep(settings.ATOM_ABANDON_AFTER / 4)
-
-
-_readers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Reader]" = WeakKeyDictionary()
-
-
-def reader() -> Reader:
-    """This event loop's reader."""
-    return _readers.setdefault(asyncio.get_running_loop(), Reader())
-
-
-async def follow(
-    run_id: UUID, *, after: int = 0, idle_s: float = 15.0, counts: bool = True, near: RunLog | None = None
-) -> AsyncGenerator[Recorded | None, None]:
-    """Each event later than `after`, once and in order, up to and with `RunEnded`; None after `idle_s` of silence.
-
-    `counts`: the run goes on for the sake of who reads this. `near`: the run's writing end in this process, for readers
-    who never come back with a cursor: they get what is said before it stands in the store. Raises Unavailable when
-    events are missing: the store has lost them.
-    """
-    follower, seq = Follower(counts=counts), after
-    if near is not None:
-        near.listeners.add(follower)
-        try:
-            if near.seq != seq:
-                await near.flush()
-                follower.is_behind = True
-            async for recorded in _followed(follower, run_id, seq, idle_s, near):
-                if recorded is not None:
-                    seq = recorded.seq
-                yield recorded
-                if recorded is not None and isinstance(recorded.event, RunEnded):
-                    return
-        finally:
-            near.listeners.discard(follower)
-        follower = Follower(counts=counts)
-    key, hub = str(run_id), reader()
-    hub.join(key, follower)
-    try:
-        follower.is_behind = True
-        async for recorded in _followed(follower, run_id, seq, idle_s):
-            yield recorded
-    finally:
-        hub.leave(key, follower)
-
-
-async def _followed(
-    follower: Follower, run_id: UUID, seq: int, idle_s: float, near: RunLog | None = None
-) -> AsyncGenerator[Recorded | None, None]:
-    """`follow` for one source: ends with `RunEnded`, or when the run's process has nothing more to say."""
-    while True:
-        if follower.is_behind:
-            follower.is_behind = False
-            follower.queue.clear()
-            if near is not None:
-                await near.flush()
-            (fresh, follower.is_behind), is_all = await _page(run_id, seq), True
-            if near is None and not follower.is_behind:
-                await reader().tail(str(run_id), fresh[-1].seq if fresh else seq)
-        elif not await follower.wait(idle_s):
-            yield None
-            continue
-        else:
-            fresh, is_all = follower.taken(), False
-            if not fresh and follower.is_left:
-                return
-        for recorded in fresh:
-            if recorded.seq <= seq:
-                continue
-            if recorded.seq != seq + 1:
-                if is_all:
-                    raise Unavailable("A part of this run's events is lost; its message has what was said.")
-                # What is between may be in the store.
-                follower.is_behind = True
-                break
-            seq = recorded.seq
-            yield recorded
-            if isinstance(recorded.event, RunEnded):
-                return

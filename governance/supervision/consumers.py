@@ -11,8 +11,8 @@ from rest_framework import serializers
 
 from agents import queries as agents
 from agents.models import Maturity
+from agents.runs.following import follow
 from agents.runs.live import topic_of
-from agents.runs.streams import follow
 from atom.ground import news
 from atom.ground.api.doors import validated
 from atom.ground.database import in_db

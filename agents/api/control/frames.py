@@ -16,7 +16,7 @@ from agents.api.control.serializers import message_json
 from agents.api.sse import KEEP_ALIVE, KEEP_ALIVE_S
 from agents.models import Message, Run, RunStatus
 from agents.runs.events import ApprovalNeeded, RunEnded
-from agents.runs.streams import follow
+from agents.runs.following import follow
 from agents.runs.turns import Standing, listed_messages, standing_of
 from atom.ground.database import in_db
 from atom.ground.draining import is_draining

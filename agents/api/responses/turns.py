@@ -15,10 +15,11 @@ from agents.api.responses.writing import Event, Writer, repeated
 from agents.models import StoredResponse
 from agents.responses import PreviousResponseNotFound
 from agents.runs.events import RunEnded, RunEvent, TextDelta, ThinkingDelta, ToolCall
+from agents.runs.following import follow
 from agents.runs.past import past_events
 from agents.runs.runner import Runner
 from agents.runs.start import Attached
-from agents.runs.streams import follow, recorded_events
+from agents.runs.streams import recorded_events
 from atom.ground.database import in_db
 from atom.ground.draining import is_draining
 from atom.ground.errors import BadRequest

@@ -30,8 +30,8 @@ from agents.api.responses.writing import Event
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.models import StoredResponse
 from agents.runs.events import RunEnded
+from agents.runs.following import follow
 from agents.runs.start import cancel_run
-from agents.runs.streams import follow
 from atom.ground.api.doors import by_method, door, validated
 from atom.ground.api.errors import error_response
 from atom.ground.api.once import is_joining, once
