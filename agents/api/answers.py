@@ -23,7 +23,7 @@ from agents.runs.events import (
     WireDelta,
     pending_text,
 )
-from agents.runs.following import follow
+from agents.runs.following import follow_together
 from agents.runs.runner import Runner
 from agents.runs.start import Attached, ask_again, start_run
 from atom.ground import journal
@@ -140,6 +140,8 @@ async def started(
     )
 
 
+# What an answer may begin with.
+SHOWN = (RunEnded, TextDelta, ThinkingDelta, ToolCall, WireDelta, ApprovalNeeded)
 # What a client of `/v1` is shown of a run, in this order: deltas and its own tool calls, then one end.
 Told: TypeAlias = TextDelta | ThinkingDelta | ToolCall | RunEnded
 
@@ -189,9 +191,8 @@ class Whole:
     approval: ApprovalNeeded | None = None
 
 
-async def _again(past: Sequence[Recorded]) -> AsyncGenerator[Recorded | None, None]:
-    for recorded in past:
-        yield recorded
+async def _again(past: Sequence[Recorded]) -> AsyncGenerator[list[Recorded] | None, None]:
+    yield list(past)
 
 
 class Opened:
@@ -204,7 +205,7 @@ class Opened:
         past = runner.past if isinstance(runner, Attached) else ()
         # A call on `/v1` that is over is not taken up again, so it need not wait for the store.
         near = runner.log if isinstance(runner, Runner) and runner.turn.is_journaled else None
-        self._events = _again(past) if past else follow(runner.run_id, idle_s=idle_s, near=near)
+        self._batches = _again(past) if past else follow_together(runner.run_id, idle_s=idle_s, near=near)
         self._first: list[Recorded] = []
 
     async def begin(self, *, sees_all: bool = False) -> None:
@@ -219,33 +220,34 @@ class Opened:
             await self.runner.look()
 
     async def _begin(self, *, sees_all: bool) -> None:
-        async for recorded in self._events:
-            if recorded is None:
+        async for batch in self._batches:
+            self._first += batch or ()
+            first = next((one.event for one in batch or () if sees_all or isinstance(one.event, SHOWN)), None)
+            if first is None:
                 continue
-            self._first.append(recorded)
-            match recorded.event:
-                case RunEnded() as ended:
-                    if error := failure_of(self.runner, ended):
-                        # The error is kept for a while, and would keep a follower of a run that has ended.
-                        await self._events.aclose()
-                        raise error
-                    return
-                case TextDelta() | ThinkingDelta() | ToolCall() | WireDelta() | ApprovalNeeded():
-                    return
-                case _ if sees_all:
-                    return
-                case _:
-                    pass
+            if isinstance(first, RunEnded) and (error := failure_of(self.runner, first)):
+                # The error is kept for a while, and would keep a follower of a run that has ended.
+                await self._batches.aclose()
+                raise error
+            return
+
+    async def batches(self) -> AsyncIterator[list[Recorded] | None]:
+        """The run's events, those together that are there at the same time; None is silence."""
+        if self._first:
+            yield self._first
+            if isinstance(self._first[-1].event, RunEnded):
+                return
+        async for batch in self._batches:
+            if batch is not None and isinstance(batch[-1].event, RunEnded):
+                await self._look()
+            yield batch
 
     async def events(self) -> AsyncIterator[Recorded | None]:
-        for recorded in self._first:
-            yield recorded
-            if isinstance(recorded.event, RunEnded):
-                return
-        async for found in self._events:
-            if found is not None and isinstance(found.event, RunEnded):
-                await self._look()
-            yield found
+        async for batch in self.batches():
+            if batch is None:
+                yield None
+            for recorded in batch or ():
+                yield recorded
 
     def parks_at(self, event: ApprovalNeeded) -> bool:
         """Whether the run leaves this process for the approval (tools that the client runs are held instead)."""

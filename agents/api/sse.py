@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 
 from agents.runs.events import Recorded
-from agents.runs.following import follow
+from agents.runs.following import follow_together
 from atom.ground.api.errors import as_atom_error
 from atom.ground.draining import is_draining
 from atom.ground.errors import AtomError, SlowReader
@@ -64,9 +64,9 @@ async def _told(frames: AsyncGenerator[bytes, None], tell: Callable[[AtomError],
 
 async def run_frames(run_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     """The run's events after `after`; a parked run's silence ends when the server drains: the cursor comes back."""
-    async for recorded in follow(run_id, after=after, idle_s=KEEP_ALIVE_S):
-        if recorded is not None:
-            yield frame(recorded)
+    async for batch in follow_together(run_id, after=after, idle_s=KEEP_ALIVE_S):
+        if batch is not None:
+            yield b"".join(map(frame, batch))
         elif is_draining():
             return
         else:

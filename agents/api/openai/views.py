@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import orjson
@@ -22,7 +22,16 @@ from agents.api.keyed import note_outcome, run_for
 from agents.api.openai.serializers import ChatCompletion, request_of
 from agents.api.openai.shapes import WINDOW, CompletionOut, ModelsOut, OneModelOut, ProviderFigures
 from agents.api.sse import KEEP_ALIVE, sse_response
-from agents.runs.events import ApprovalNeeded, RunEnded, TextDelta, ThinkingDelta, ToolCall, WireDelta, pending_text
+from agents.runs.events import (
+    ApprovalNeeded,
+    RunEnded,
+    RunEvent,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    WireDelta,
+    pending_text,
+)
 from atom.ground.api.doors import door, read_by
 from atom.ground.api.errors import error_response
 from atom.ground.api.once import once
@@ -90,6 +99,10 @@ class Completion:
         }
         self.calls: Counter[int] = Counter()
         self.around: dict[str, Any] = {}
+        # The call that a parked run waits for people with, and until when (monotonic) its client is kept waiting.
+        self.pending: ApprovalNeeded | None = None
+        self.wait_until = 0.0
+        self.is_over = False
         self.warning = split(data["model"]).warning
 
     def headers(self) -> dict[str, str]:
@@ -140,35 +153,37 @@ class Completion:
         return b"data: %s\n\n" % orjson.dumps(chunk)
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The frames of the answer; what is there at the same time goes out in one piece."""
         yield self.chunk({"role": "assistant"})
-        wait_until: float | None = None
-        async for recorded in self.opened.events():
-            match recorded.event if recorded else None:
-                case ApprovalNeeded() as needed:
-                    yield KEEP_ALIVE
-                    if self.opened.parks_at(needed):
-                        wait_until = time.monotonic() + self.opened.runner.approval_hold_s
-                case RunEnded() as ended:
-                    for last in self.ending(ended):
-                        yield last
-                    return
-                case None:
-                    yield KEEP_ALIVE
-                case WireDelta() as wired:
-                    yield self.wired(wired)
-                case ToolCall() as call:
-                    place = call.choice or 0
-                    calls = [{"index": self.calls[place], **tool_call_json(call)}]
-                    self.calls[place] += 1
-                    yield self.chunk({"tool_calls": calls}, place=place)
-                case event:
-                    if delta := self.delta(event):
-                        yield self.chunk(delta)
-            if wait_until is not None and time.monotonic() >= wait_until:
-                yield self.chunk({"content": pending_text(needed.name, needed.approval_id)})
-                for last in self.ending(None):
-                    yield last
+        async for batch in self.opened.batches():
+            frames = [frame for recorded in batch or () for frame in self.frames(recorded.event)]
+            if self.pending is not None and not self.is_over and time.monotonic() >= self.wait_until:
+                frames += [self.chunk({"content": pending_text(self.pending.name, self.pending.approval_id)})]
+                frames += self.ending(None)
+            if frames or batch is None:
+                yield b"".join(frames) or KEEP_ALIVE
+            if self.is_over:
                 return
+
+    def frames(self, event: RunEvent) -> Sequence[bytes]:
+        match event:
+            case ApprovalNeeded() as needed:
+                if self.opened.parks_at(needed):
+                    self.pending = needed
+                    self.wait_until = time.monotonic() + self.opened.runner.approval_hold_s
+                return [KEEP_ALIVE]
+            case RunEnded() as ended:
+                return self.ending(ended)
+            case WireDelta() as wired:
+                return [self.wired(wired)]
+            case ToolCall() as call:
+                place = call.choice or 0
+                calls = [{"index": self.calls[place], **tool_call_json(call)}]
+                self.calls[place] += 1
+                return [self.chunk({"tool_calls": calls}, place=place)]
+            case event:
+                delta = self.delta(event)
+                return [self.chunk(delta)] if delta else []
 
     def delta(self, event: object) -> dict[str, Any] | None:
         match event:
@@ -191,6 +206,7 @@ class Completion:
 
         Official clients raise on the error, and would take a clean end for success.
         """
+        self.is_over = True
         error = failure_of(self.opened.runner, ended) if ended else None
         if error is not None:
             log.warning("stream_incomplete", run_id=str(self.opened.runner.run_id), code=error.code)
