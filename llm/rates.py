@@ -19,6 +19,8 @@ MOST_S = 86_400
 _OPENAI = "x-ratelimit-{what}-{kind}"
 # https://docs.anthropic.com/en/api/rate-limits
 _ANTHROPIC = "anthropic-ratelimit-{kind}-{what}"
+# In the name of every such header.
+_MARK = "ratelimit"
 _KINDS = ("requests", "tokens", "input-tokens", "output-tokens")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -39,6 +41,8 @@ _known: OrderedDict[Hashable, tuple[Window, ...]] = OrderedDict()
 
 def note(upstream: Hashable, headers: Mapping[str, str]) -> None:
     """Remember what the headers of an answer say; nothing changes when they say nothing."""
+    if not any(_MARK in name for name in headers):
+        return
     found = tuple(_windows(headers))
     if not found:
         return

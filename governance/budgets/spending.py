@@ -14,7 +14,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from agents.gate import Spender
-from atom.ground.database import in_db
+from atom.ground.database import in_db, in_db_once
 from atom.ground.store import store
 from governance.budgets import counters, ledger
 from governance.budgets.counters import Counter, dollars, units
@@ -113,7 +113,7 @@ def is_free(name: str, workspace_id: UUID) -> bool:
 async def _limits_of(spender: Spender) -> tuple[Limit, ...]:
     known = LIMITS.recalled(spender.workspace_id)
     if known is None:
-        known = await in_db(LIMITS.get, spender.workspace_id)
+        known = await in_db_once(LIMITS.get, spender.workspace_id)
     return tuple(limit for limit in known if limit.counts(spender))
 
 

@@ -242,8 +242,9 @@ class _Answer:
         beside, within = unknown_of(choice, _OF_CHOICE), unknown_of(delta, _OF_DELTA)
         if says_words and choice.get("logprobs"):
             beside["logprobs"] = choice["logprobs"]
-        news = self._around.items() if self._around else ()
-        around = {name: value for name, value in news if self._told.get(name) != value}
+        around = {}
+        if self._around:
+            around = {name: value for name, value in self._around.items() if self._told.get(name) != value}
         if beside or within or (around and says_words):
             self._told |= around
             yield WireDelta(place, beside=beside, within=within, around=around)
