@@ -50,6 +50,7 @@ bench: $(VENV)/.development  ## measure verdicts, feedback's sums and the gatewa
 	@$(BIN)/python -m bench.gate
 	@$(BIN)/python -m bench.feedback
 	@$(BIN)/python -m bench.gateway
+	@$(BIN)/python -m bench.sockets
 
 browser:  ## install Chromium for the browser tests (Debian and Ubuntu, as root)
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)

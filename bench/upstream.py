@@ -1,10 +1,12 @@
 """A model that costs next to nothing to ask: it speaks the OpenAI chat wire, and how much it says is in the question.
 
 `python -m bench.upstream` serves on a free loopback port and prints its base URL. The last message's content is a JSON
-object: `words`, how many it says, and `pause_s` between two of them (0: as fast as they are taken).
+object: `words`, how many it says, and `pause_s` between two of them (0: as fast as they are taken); with `stamped`
+each word is the time at which it was said, in seconds of this machine's monotonic clock.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -44,10 +46,13 @@ async def answer(asked: dict[str, Any], send: Send) -> None:
         return
     await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
     await send({"type": "http.response.body", "body": ROLE, "more_body": True})
+    began = time.monotonic()
     for place in range(words):
         if pause_s and place:
-            await asyncio.sleep(pause_s)
-        await send({"type": "http.response.body", "body": WORD, "more_body": True})
+            # Kept to over all the words: what one sleeps too long, the next sleeps less.
+            await asyncio.sleep(max(0.0, began + place * pause_s - time.monotonic()))
+        word = chunk({"content": f" {time.monotonic():.6f}"}) if wish.get("stamped") else WORD
+        await send({"type": "http.response.body", "body": word, "more_body": True})
     last = chunk({}, "stop", usage) + b"data: [DONE]\n\n"
     await send({"type": "http.response.body", "body": last, "more_body": False})
 
