@@ -12,9 +12,10 @@ from agents import queries
 from agents.api.chat import find_session, parts_of, resync_of
 from agents.api.keyed import claimed, earlier_run
 from agents.api.serializers import Attachment, check_text
+from agents.runs.closing import cancel_run
 from agents.runs.following import follow
 from agents.runs.runner import Runner
-from agents.runs.start import Attached, cancel_run, start_chat
+from agents.runs.start import Attached, start_chat
 from agents.runs.streams import last_seq
 from atom.ground.api.doors import validated
 from atom.ground.api.errors import as_atom_error

@@ -33,6 +33,10 @@ class Variant:
 
 
 class Chooser(Protocol):
+    def knows(self) -> bool:
+        """Whether `choose` answers from memory now and for a moment longer: it may be asked on the event loop."""
+        ...
+
     def choose(self, agent_id: UUID, *, session_id: UUID | None, user_id: UUID | None) -> Variant | None:
         """The variant that this conversation is served by, the same one every time; None: the agent as it is."""
         ...
@@ -58,6 +62,12 @@ def choose(agent: Agent, *, session_id: UUID | None, user_id: UUID | None) -> Va
     except Exception:
         log.exception("variant_not_chosen", agent=str(agent.id))
         return None
+
+
+def knows() -> bool:
+    """Whether `choose` needs no query now."""
+    chooser = _chooser(settings.AGENT_VARIANTS)
+    return chooser is None or chooser.knows()
 
 
 def get(variant_id: UUID | None) -> Variant | None:

@@ -7,8 +7,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents.models import OPEN_STATUSES, Agent, AgentStatus, Run, RunStatus
+from agents.runs.closing import close_parked
 from agents.runs.live import clear_stopped, kill_runs, mark_stopped
-from agents.runs.start import close_parked
 from agents.services import set_status
 from agents.tasks import run_async
 from atom.ground import audit, journal

@@ -21,7 +21,7 @@ from agents.api.serializers import (
     SessionOut,
 )
 from agents.models import Agent, AgentStatus, Message, Run, Session
-from agents.runs.start import cancel_run
+from agents.runs.closing import cancel_run
 from atom.ground.api.authentication import who
 from atom.ground.api.once import APIView, ListAPIView
 from atom.ground.api.paging import Pages

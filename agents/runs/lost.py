@@ -8,10 +8,10 @@ from django.utils import timezone
 
 from agents.models import Run, RunStatus
 from agents.runs.attempts import decode
+from agents.runs.closing import close_run
 from agents.runs.events import Corrected, Recorded, TextDelta, ToolJudged
 from agents.runs.live import LEASE_S, lease_key
 from agents.runs.records import Outcome
-from agents.runs.start import close_run
 from agents.runs.streams import recorded_events, used_of
 from atom.ground import journal
 from atom.ground.database import in_db

@@ -10,14 +10,13 @@ from uuid import UUID
 import structlog
 
 from agents import bindings, gate, variants
-from agents.fields import exact
-from agents.models import Agent, AgentStatus, QueuedTurn, Run, RunStatus, Session
+from agents.models import Agent, AgentStatus, QueuedTurn, Run, Session
 from agents.parts import message_from, request_from_json
 from agents.runs import journaled, records
 from agents.runs.attempts import Served, decode
-from agents.runs.events import Recorded, RunEnded
+from agents.runs.events import Recorded
 from agents.runs.history import history_of
-from agents.runs.live import KILLED, STOP_WORDS, ask_to_stop, live
+from agents.runs.live import live
 from agents.runs.runner import Runner
 from agents.runs.streams import GATHER_S, RunLog, last_seq, used_of
 from agents.runs.turn import Turn, hold_of, with_results
@@ -209,6 +208,8 @@ async def _variant(
     if request.model != agents_choice(agent):
         return None
     session_id = session.id if session else None
+    if variants.knows():
+        return variants.choose(agent, session_id=session_id, user_id=principal.user_id)
     return await in_db(variants.choose, agent, session_id=session_id, user_id=principal.user_id)
 
 
@@ -229,57 +230,6 @@ async def go_on(run_id: UUID) -> None:
     run, turn = await in_db(_parked_turn, run_id)
     runner = await _launch(turn, RunLog(run.id, seq=await last_seq(run.id)))
     await runner.wait()
-
-
-async def cancel_run(run: Run, verb: str = "cancel") -> None:
-    """Stop the run wherever it is; Conflict when it has ended."""
-    if not run.is_open:
-        raise Conflict("This run has ended already.")
-    await ask_to_stop(run.id, verb)
-    # Looked at after the asking: a run that parks later than this finds the wish itself.
-    await in_db(run.refresh_from_db, fields=["status"])
-    if run.status != RunStatus.WAITING_APPROVAL:
-        return
-    status = STOP_WORDS[verb]
-    outcome = records.Outcome(
-        status=status,
-        error_code=str(status),
-        error_message=f"The run was {status} while it waited.",
-    )
-    await close_run(run.id, outcome, answer=())
-
-
-async def close_parked(run_ids: Sequence[UUID]) -> None:
-    """End runs that wait for approvals and whose agent was stopped."""
-    for run_id in run_ids:
-        outcome = records.Outcome(
-            status=RunStatus.TERMINATED,
-            error_code=KILLED,
-            error_message="The run ended while it waited: its agent was stopped.",
-        )
-        await close_run(run_id, outcome, answer=())
-
-
-async def close_run(run_id: UUID, outcome: records.Outcome, answer: Sequence[Part]) -> bool:
-    """End a run that no process has: its row, then its stream. False when somebody else was quicker."""
-    had = await in_db(records.end_run, run_id=run_id, outcome=outcome, answer=answer)
-    run = await in_db(Run.objects.get, pk=run_id)
-    if run.status != outcome.status:
-        return False
-    run_log = RunLog(run_id, seq=await last_seq(run_id))
-    error = {"message": outcome.error_message, "type": "run_ended", "code": outcome.error_code}
-    ended = RunEnded(
-        status=outcome.status,
-        error=error,
-        message_id=str(had.id) if had else None,
-        usage={"input_tokens": run.input_tokens, "output_tokens": run.output_tokens},
-        cost_usd=None if run.cost_usd is None else exact(run.cost_usd),
-        provider=run.provider,
-        model=run.model,
-    )
-    await run_log.emit(ended)
-    await run_log.flush()
-    return True
 
 
 async def _may_act_as(principal: Principal, agent: Agent) -> None:

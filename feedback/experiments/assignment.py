@@ -13,6 +13,8 @@ from feedback.models import ExperimentStatus, Unit, Variant
 
 # An experiment begins and ends everywhere within this; until then nobody asks the database.
 REMEMBER_S = 1.0
+# Who asks on the event loop asks within this, once it knows that no query is needed.
+MOMENT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,9 @@ class Experiments:
     def __init__(self) -> None:
         self._until = 0.0
         self._running: dict[UUID, Arms] = {}
+
+    def knows(self) -> bool:
+        return time.monotonic() < self._until - MOMENT_S
 
     def choose(self, agent_id: UUID, *, session_id: UUID | None, user_id: UUID | None) -> variants.Variant | None:
         arms = self._now_running().get(agent_id)

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from agents.models import Run
 from agents.runs import wishes
-from agents.runs.start import cancel_run
+from agents.runs.closing import cancel_run
 from atom.ground import audit
 from atom.ground.database import in_db
 from atom.ground.models import Scope

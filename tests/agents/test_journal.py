@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +20,7 @@ from rest_framework.test import APIClient
 from agents.models import Agent, Attempt, Message, Run, RunStatus
 from agents.runs import wishes
 from agents.runs.live import look_key
-from atom.ground import audit, journal
+from atom.ground import audit, database, journal
 from atom.ground.errors import Unavailable
 from atom.ground.models import AuditEntry, JournalMark
 from atom.ground.principal import Principal
@@ -91,6 +92,34 @@ def test_what_is_written_later_is_the_same_as_what_is_written_at_once(
     assert kept[1]["run"]["is_over"]
     assert [message["role"] for message in kept[1]["messages"]] == ["user", "assistant"]
     assert audit.verify_all() == []
+
+
+class Counted(ThreadPoolExecutor):
+    """The threads of `in_db`, and how often they were asked."""
+
+    asked = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        Counted.asked += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.mark.parametrize("model", ["agent/helper", "openai/gpt-4o-mini"])
+def test_a_call_that_follows_another_asks_the_database_nothing(
+    client: openai.OpenAI, make_agent: MakeAgent, journaled: None, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    make_agent("helper")
+    with Counted(8) as threads:
+        monkeypatch.setattr(database, "_POOL", threads)
+        asked = []
+        # Snapshots are looked at again twice a second, which some of the calls will meet.
+        for _ in range(20):
+            before = Counted.asked
+            client.chat.completions.create(model=model, messages=USER)
+            asked.append(Counted.asked - before)
+        monkeypatch.undo()
+    assert asked[0] > 0
+    assert asked.count(0) >= 10
 
 
 def test_a_failed_call_is_written_with_what_was_tried(

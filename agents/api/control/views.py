@@ -14,7 +14,8 @@ from agents.api.control.frames import SessionEvents, later_than
 from agents.api.control.serializers import MessageIn, StartIn, message_json, standing_json
 from agents.api.sse import sse_response
 from agents.models import Agent, Message, QueuedTurn, Run, Session
-from agents.runs.start import ANY_MODEL, cancel_run
+from agents.runs.closing import cancel_run
+from agents.runs.start import ANY_MODEL
 from agents.runs.turns import Standing, begin, capability_of, listed_messages, standing_of
 from atom.ground.api.doors import door, validated
 from atom.ground.api.once import once

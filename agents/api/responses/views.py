@@ -29,9 +29,9 @@ from agents.api.responses.turns import Asking, Turn, begin, check_cursor, previo
 from agents.api.responses.writing import Event
 from agents.api.sse import KEEP_ALIVE, sse_response
 from agents.models import StoredResponse
+from agents.runs.closing import cancel_run
 from agents.runs.events import RunEnded
 from agents.runs.following import follow
-from agents.runs.start import cancel_run
 from atom.ground.api.doors import by_method, door, validated
 from atom.ground.api.errors import error_response
 from atom.ground.api.once import is_joining, once
