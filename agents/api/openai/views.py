@@ -130,7 +130,7 @@ class Completion:
             "choices": [self.choice(answer, place, reason) for place, reason in enumerate(reasons)],
             "usage": usage_of(ended),
         }
-        return JsonResponse(body, headers=self.headers())
+        return HttpResponse(orjson.dumps(body), content_type="application/json", headers=self.headers())
 
     def choice(self, answer: Whole, place: int, reason: str) -> dict[str, Any]:
         """One of the answers; the first is what every door gives."""
