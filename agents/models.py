@@ -8,6 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from agents.fields import ExactUSD
+from agents.prompts import Prompt as Prompt
 from atom.ground.models import AccessToken, Workspace
 
 

@@ -8,10 +8,11 @@ import structlog
 from django.db import IntegrityError, transaction
 from redis.exceptions import RedisError
 
-from agents.models import Agent, AgentStatus, Maturity, Session
+from agents.models import Agent, AgentStatus, Maturity, Prompt, Session
 from agents.roster import ROSTER
 from agents.runs.live import clear_stopped
 from agents.tools.declared import check_tools, keep_secrets
+from agents.variants import prompt_version
 from atom.ground import audit
 from atom.ground.errors import Conflict, Unavailable
 from atom.ground.principal import Principal
@@ -54,6 +55,7 @@ def create_agent(
                 agent.save(update_fields=["tools"])
     except IntegrityError as exc:
         raise Conflict(f"There is already an agent with the slug '{slug}'.", param="slug") from exc
+    _keep_prompt(agent)
     audit.append(
         workspace_id=workspace_id,
         actor=by,
@@ -72,6 +74,7 @@ def update_agent(*, agent: Agent, by: str, **changes: Any) -> Agent:
     for name in EDITABLE & changes.keys():
         setattr(agent, name, changes[name])
     agent.save(update_fields=sorted(EDITABLE & changes.keys()))
+    _keep_prompt(agent)
     audit.append(
         workspace_id=agent.workspace_id,
         actor=by,
@@ -79,6 +82,13 @@ def update_agent(*, agent: Agent, by: str, **changes: Any) -> Agent:
         details={"agent": agent.id, "slug": agent.slug, "fields": sorted(EDITABLE & changes.keys())},
     )
     return agent
+
+
+def _keep_prompt(agent: Agent) -> None:
+    """What runs are begun with stays readable by its version when the agent gets another prompt."""
+    if agent.system_prompt:
+        version = prompt_version(agent.system_prompt)
+        Prompt.objects.get_or_create(agent=agent, version=version, defaults={"text": agent.system_prompt})
 
 
 @transaction.atomic

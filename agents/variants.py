@@ -15,7 +15,7 @@ import structlog
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from agents.models import Agent
+from agents.models import Agent, Prompt, Run
 
 log = structlog.get_logger(__name__)
 
@@ -93,3 +93,12 @@ def prompt_version(system_prompt: str) -> str:
     """A short name for a system prompt: the same text has the same, on every machine. Empty for none."""
     text = system_prompt.encode("utf-8", "surrogatepass")
     return hashlib.sha256(text).hexdigest()[:VERSION_CHARS] if system_prompt else ""
+
+
+def prompt_of(run: Run) -> str:
+    """The system prompt that this run was begun with. Empty for none, and for one that nobody kept."""
+    variant = get(run.variant)
+    if variant and variant.system_prompt and prompt_version(variant.system_prompt) == run.prompt_version:
+        return variant.system_prompt
+    kept = Prompt.objects.filter(agent_id=run.agent_id, version=run.prompt_version).first()
+    return kept.text if kept else ""

@@ -10,6 +10,7 @@ import orjson
 from django.db.models import QuerySet
 
 from agents.models import Message
+from agents.variants import prompt_of
 from atom.ground.database import in_db
 from feedback.models import Feedback
 from feedback.rollups import CORRECTION_ACCEPTED
@@ -81,8 +82,8 @@ async def as_json(rows: QuerySet[Feedback]) -> AsyncIterator[bytes]:
 
 
 async def as_dataset(rows: QuerySet[Feedback]) -> AsyncIterator[bytes]:
-    """JSON lines of `{"messages": [...]}`: what was said before, and the accepted correction in the answer's place."""
-    accepted = rows.filter(CORRECTION_ACCEPTED).select_related("agent", "user", "message")
+    """JSON lines of `{"messages": [...]}`: the prompt and what was said before, the correction in the answer's place."""
+    accepted = rows.filter(CORRECTION_ACCEPTED).select_related("agent", "user", "message", "run")
     async for given in _all(accepted):
         example = await in_db(_example, given)
         yield orjson.dumps({"messages": example}) + b"\n"
@@ -92,7 +93,8 @@ def _example(given: Feedback) -> list[dict[str, str]]:
     before = Message.objects.filter(created_at__lt=given.message.created_at).exclude(role=Message.Role.TOOL)
     # A call without a session carries its own history: of that, Atom keeps what its run said.
     before = before.filter(session_id=given.session_id) if given.session_id else before.filter(run_id=given.run_id)
-    prompt = given.agent.system_prompt
+    # What the answer was made with: the agent may have another prompt by now.
+    prompt = prompt_of(given.run)
     said = [{"role": "system", "content": prompt}] if prompt else []
     said += [{"role": str(row.role), "content": row.text} for row in before.order_by("created_at") if row.text]
     return [*said, {"role": "assistant", "content": given.correction}]

@@ -4,18 +4,23 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from uuid import UUID
 
 import httpx
 import pytest
 from django.utils import timezone
 
+from agents import variants
 from agents.models import Agent, Message, Run
 from agents.runs.records import add_message
+from agents.services import update_agent
 from atom.ground.principal import Principal
 from feedback import exports
+from feedback.experiments.services import create_experiment, start_experiment
 from feedback.models import Feedback
 from feedback.services import giving, judging
 from llm.messages import Text, ToolCall, ToolResult
+from tests.simulators.openai import OpenAISimulator
 
 MakeAnswer = Callable[..., Message]
 
@@ -84,16 +89,45 @@ def test_accepted_corrections_become_examples(
         giving.give_feedback(principal=carol, message_id=make_answer().id, correction=text)
         for text in ("good day", "go away", "hm")
     )
-    Agent.objects.update(system_prompt="Be kind.")
     judging.adjudicate(feedback=kept, principal=bob, decision="accept")
     judging.adjudicate(feedback=refused, principal=bob, decision="reject")
     assert pending.status == "pending"
     [line] = get(server, token_of(bob), "dataset/").text.splitlines()
     assert json.loads(line)["messages"] == [
-        {"role": "system", "content": "Be kind."},
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "good day"},
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("by_variant", [False, True])
+def test_an_example_has_the_prompt_that_its_answer_was_made_with(
+    server: str,
+    alice: Principal,
+    bob: Principal,
+    token_of: Callable[[Principal], str],
+    make_agent: Callable[..., Agent],
+    openai_simulator: OpenAISimulator,
+    by_variant: bool,
+) -> None:
+    """Not the one that the agent has by now."""
+    agent = make_agent(system_prompt="Be short." if by_variant else "Be kind.")
+    if by_variant:
+        kind = {"system_prompt": "Be kind."}
+        arms = [{"name": "cool", "temperature": 0.1, **kind}, {"name": "warm", "temperature": 0.9, **kind}]
+        draft = create_experiment(principal=alice, agent=agent, name="Kindness", variants=arms, planned_per_arm=100)
+        start_experiment(experiment=draft, principal=alice)
+        # What runs is remembered for a moment, of the test before as well.
+        variants._chooser.cache_clear()
+    openai_simulator.will_say("hello")
+    headers = {"Authorization": f"Bearer {token_of(bob)}"}
+    ran = httpx.post(f"{server}/api/agents/helper/chat/", json={"message": "hi"}, headers=headers, timeout=30)
+    assert ran.status_code == 200, ran.text
+    update_agent(agent=agent, by="alice", system_prompt="Be rude.")
+    given = giving.give_feedback(principal=bob, run_id=UUID(ran.json()["run_id"]), correction="good day")
+    judging.adjudicate(feedback=given, principal=bob, decision="accept")
+    [line] = get(server, token_of(bob), "dataset/").text.splitlines()
+    assert json.loads(line)["messages"][0] == {"role": "system", "content": "Be kind."}
 
 
 @pytest.mark.django_db(transaction=True)
