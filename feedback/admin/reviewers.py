@@ -2,38 +2,23 @@
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from atom.ground.admin import WorkspaceAdmin, column
 from atom.ground.display import moment_html
 from atom.ground.models import Scope
+from feedback.admin.suggestions import SuggestingInput
 from feedback.models import Reviewer
-from feedback.queries import reviewers_of
+from feedback.queries import categories_of, reviewers_of
 from feedback.services import judging
-
-
-class ReviewerForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable at run time
-    category = forms.CharField(
-        required=False,
-        max_length=60,
-        widget=UnfoldAdminTextInputWidget,
-        help_text="Empty: feedback of every category.",
-    )
-
-    class Meta:
-        model = Reviewer
-        fields = ["user", "category"]
 
 
 @admin.register(Reviewer)
 class ReviewerAdmin(WorkspaceAdmin):
     view_scope = add_scope = delete_scope = Scope.ADMIN
-    form = ReviewerForm
     list_display = ("user", "judges", "since")
     list_filter = ("user",)
     # Deleting goes through the service, one reviewer at a time: each leaves its audit entry.
@@ -47,6 +32,12 @@ class ReviewerAdmin(WorkspaceAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return () if obj is None else ("user", "judges", "since")
+
+    def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "category":
+            kwargs["widget"] = SuggestingInput(categories_of(self.principal(request)))
+            kwargs["help_text"] = "Empty: feedback of every category."
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     @column("Judges", ordering="category")
     def judges(self, row: Reviewer) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -15,11 +16,12 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.enums import ActionVariant
 
-from atom.ground.admin import WorkspaceAdmin, button, column
+from atom.ground.admin import button, column
 from atom.ground.display import NOTHING, data_html, moment_html
 from atom.ground.errors import AtomError
 from atom.ground.models import Scope
 from feedback import queries
+from feedback.admin.giving import GivingAdmin
 from feedback.diff import Piece, compare
 from feedback.downloads import download
 from feedback.models import Feedback, FeedbackStatus, FeedbackToJudge, Part
@@ -99,7 +101,7 @@ class CorrectedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Feedback)
-class FeedbackAdmin(WorkspaceAdmin):
+class FeedbackAdmin(GivingAdmin):
     view_scope = Scope.FEEDBACK
     list_display = ("agent", "sentiment", "stars", "said", "category", "status_label", "author", "when")
     list_filter: Sequence[Any] = (
@@ -134,7 +136,7 @@ class FeedbackAdmin(WorkspaceAdmin):
     )
     readonly_fields = fields
     actions_list: Sequence[Any] = (
-        {"title": "Download", "icon": "download", "items": ["all_as_csv", "all_as_json", "corrections"]},
+        {"title": "Download", "icon": "download", "items": ["as_csv", "as_json", "corrections"]},
     )
     actions_detail = ("accept", "reject", "keep_opinion", "keep_correction", "take")
 
@@ -195,17 +197,35 @@ class FeedbackAdmin(WorkspaceAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).filter(withdrawn_at=None)
 
-    @button("All of it as CSV", permissions=["view"], url_path="csv")
-    def all_as_csv(self, request: HttpRequest) -> HttpResponseBase:
-        return download(queries.feedback_of(self.principal(request)), "csv")
+    @button("As CSV", permissions=["view"], url_path="csv")
+    def as_csv(self, request: HttpRequest) -> HttpResponseBase:
+        return self._download(request, "csv")
 
-    @button("All of it as JSON", permissions=["view"], url_path="json")
-    def all_as_json(self, request: HttpRequest) -> HttpResponseBase:
-        return download(queries.feedback_of(self.principal(request)), "json")
+    @button("As JSON", permissions=["view"], url_path="json")
+    def as_json(self, request: HttpRequest) -> HttpResponseBase:
+        return self._download(request, "json")
 
     @button("Corrections as JSONL", permissions=["view"], url_path="dataset")
     def corrections(self, request: HttpRequest) -> HttpResponseBase:
-        return download(queries.feedback_of(self.principal(request)), "jsonl")
+        return self._download(request, "jsonl")
+
+    def _download(self, request: HttpRequest, form: str) -> HttpResponseBase:
+        """What the list shows with the filters and the search of this address, on all its pages."""
+        try:
+            return download(self.get_changelist_instance(request).queryset, form)
+        except IncorrectLookupParameters:
+            # As the list itself answers what is no filter.
+            return HttpResponseRedirect(f"{reverse('admin:feedback_feedback_changelist')}?e=1")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
+        """The list's filters go with its downloads."""
+        page = super().changelist_view(request, extra_context)
+        chosen = request.GET.copy()
+        chosen.pop("p", None)
+        for menu in getattr(page, "context_data", None) and page.context_data["actions_list"] or ():
+            for item in menu["items"]:
+                item["path"] += f"?{chosen.urlencode()}" if chosen else ""
+        return page
 
     def has_judge_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         found = self._found(request, object_id)
@@ -296,6 +316,7 @@ class MineFilter(admin.SimpleListFilter):
 class QueueAdmin(FeedbackAdmin):
     """What waits for a review that this person may give, the oldest first."""
 
+    add_scope = None
     list_display = ("agent", "sentiment", "stars", "said", "category", "assignee", "author", "when")
     list_filter = ("agent", MineFilter, ("category", admin.AllValuesFieldListFilter))
     list_select_related = ("agent", "user", "assignee")

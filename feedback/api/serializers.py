@@ -13,6 +13,7 @@ from feedback.queries import rows
 from feedback.services.links import DEFAULT_DAYS, MOST_DAYS
 
 MAX_TEXT_CHARS = 50_000
+MAX_TAG_CHARS = 40
 MAX_BATCH = 500
 
 
@@ -24,7 +25,7 @@ class Words(serializers.Serializer[Any]):
     correction = serializers.CharField(required=False, allow_blank=True, max_length=MAX_TEXT_CHARS)
     comment = serializers.CharField(required=False, allow_blank=True, max_length=MAX_TEXT_CHARS)
     category = serializers.CharField(required=False, allow_blank=True, max_length=60)
-    tags = serializers.ListField(child=serializers.CharField(max_length=40), required=False, max_length=50)
+    tags = serializers.ListField(child=serializers.CharField(max_length=MAX_TAG_CHARS), required=False, max_length=50)
 
 
 class NewFeedback(Words):

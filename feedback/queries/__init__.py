@@ -3,7 +3,9 @@
 from feedback.queries.evidence import PromotionEvidence, promotion_evidence
 from feedback.queries.rows import (
     Filter,
+    categories_of,
     feedback_of,
+    get_answer,
     get_feedback,
     get_link,
     get_reviewer,
@@ -21,9 +23,11 @@ __all__ = [
     "Wanted",
     "analytics",
     "as_of",
+    "categories_of",
     "cohorts",
     "compare",
     "feedback_of",
+    "get_answer",
     "get_feedback",
     "get_link",
     "get_reviewer",

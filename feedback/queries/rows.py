@@ -8,7 +8,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from agents import queries as agent_queries
-from atom.ground.errors import NotFound
+from agents.models import Message
+from atom.ground.errors import Conflict, NotFound
 from atom.ground.models import Scope
 from atom.ground.principal import Principal
 from feedback.models import Feedback, FeedbackLink, FeedbackStatus, Reviewer
@@ -86,6 +87,27 @@ def get_feedback(principal: Principal, feedback_id: UUID) -> Feedback:
     if found is None:
         raise NotFound("There is no such feedback.")
     return found
+
+
+def get_answer(principal: Principal, reference: UUID) -> Message:
+    """The message with this id, or the answer of the run with it; NotFound for what is unknown or foreign."""
+    run = agent_queries.runs_of(principal).filter(pk=reference).first()
+    if run is None:
+        try:
+            return agent_queries.get_message(principal, reference)
+        except NotFound as exc:
+            raise NotFound("There is no message or run with this id.", param="message_id") from exc
+    answer = agent_queries.answer_of(run)
+    if answer is None:
+        raise Conflict("This run has no answer to judge.", param="run_id")
+    return answer
+
+
+def categories_of(principal: Principal) -> list[str]:
+    """What feedback and reviewers' specialties are called in this workspace."""
+    said = feedback_of(principal).order_by().values_list("category", flat=True).distinct()
+    trusted = reviewers_of(principal).order_by().values_list("category", flat=True).distinct()
+    return sorted({*said, *trusted} - {""})
 
 
 def queue_of(principal: Principal, *, is_mine: bool = False) -> QuerySet[Feedback]:

@@ -56,9 +56,8 @@ def test_feedback_on_a_call_without_a_session_has_a_page(
     assert signed_in(alice).get(f"{LIST}{given.pk}/change/").status_code == 200
 
 
-def test_nobody_writes_feedback_by_hand(given: Feedback, alice: Principal) -> None:
+def test_nobody_changes_what_another_said(given: Feedback, alice: Principal) -> None:
     client = signed_in(alice)
-    assert client.get(f"{LIST}add/").status_code == 403
     assert client.post(f"{LIST}{given.pk}/change/", {"thumb": "up"}).status_code == 403
     assert client.post(f"{LIST}{given.pk}/delete/", {"post": "yes"}).status_code == 403
     given.refresh_from_db()
@@ -115,7 +114,31 @@ def test_everything_is_downloaded_from_the_list(
             assert answer.headers["content-disposition"].startswith("attachment")
             found[person.username, form] = "good day" in answer.text
     assert found == {(name, form): name == "bob" for name in ("bob", "mallory") for form in ("csv", "json", "dataset")}
-    assert "All of it as CSV" in signed_in(bob).get(LIST).text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_download_has_what_the_list_shows(
+    given: Feedback, server: str, bob: Principal, carol: Principal, make_answer: MakeAnswer
+) -> None:
+    giving.give_feedback(principal=carol, message_id=make_answer().id, thumb="up", comment="lovely")
+    client = signed_in(bob)
+    assert (
+        f'href="{LIST}csv/?sentiment=positive&amp;q=love"' in client.get(f"{LIST}?sentiment=positive&q=love&p=1").text
+    )
+    assert f'href="{LIST}csv/"' in client.get(LIST).text
+    cookies = {name: morsel.value for name, morsel in client.cookies.items()}
+    found = {}
+    for asked in ("", "?sentiment=positive", "?status__exact=pending", "?q=lovely", "?sentiment=positive&q=day"):
+        text = httpx.get(f"{server}{LIST}csv/{asked}", cookies=cookies, timeout=30).text
+        found[asked] = ("good day" in text, "lovely" in text)
+    assert found == {
+        "": (True, True),
+        "?sentiment=positive": (False, True),
+        "?status__exact=pending": (True, False),
+        "?q=lovely": (False, True),
+        "?sentiment=positive&q=day": (False, False),
+    }
+    assert httpx.get(f"{server}{LIST}csv/?bogus=1", cookies=cookies, timeout=30).status_code == 302
 
 
 REVIEWERS = "/admin/feedback/reviewer/"
@@ -145,3 +168,11 @@ def test_mallory_and_members_name_and_see_no_reviewer_of_alices(
     assert client.post(f"{REVIEWERS}add/", {"user": str(carol.user_id), "category": ""}).status_code == 200
     client.post(f"{REVIEWERS}{made.pk}/delete/", {"post": "yes"})
     assert list(Reviewer.objects.values_list("pk", flat=True)) == [made.pk]
+
+
+def test_a_reviewers_specialty_is_offered_from_what_there_is_in_the_workspace(
+    alice: Principal, carol: Principal, mallory: Principal, make_answer: MakeAnswer
+) -> None:
+    giving.give_feedback(principal=carol, message_id=make_answer().id, thumb="up", category="zebra & co")
+    assert '<option value="zebra &amp; co">' in signed_in(alice).get(f"{REVIEWERS}add/").text
+    assert "zebra" not in signed_in(mallory).get(f"{REVIEWERS}add/").text
