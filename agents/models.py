@@ -8,7 +8,7 @@ from django.db import models
 from django.utils import timezone
 
 from agents.fields import ExactUSD
-from agents.prompts import Prompt as Prompt
+from agents.prompts import Prompt  # noqa: F401  # one more table of this room
 from atom.ground.models import AccessToken, Workspace
 
 

@@ -8,7 +8,8 @@ import structlog
 from django.db import IntegrityError, transaction
 from redis.exceptions import RedisError
 
-from agents.models import Agent, AgentStatus, Maturity, Prompt, Session
+from agents.models import Agent, AgentStatus, Maturity, Session
+from agents.prompts import Prompt
 from agents.roster import ROSTER
 from agents.runs.live import clear_stopped
 from agents.tools.declared import check_tools, keep_secrets

@@ -15,7 +15,8 @@ import structlog
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from agents.models import Agent, Prompt, Run
+from agents.models import Agent, Run
+from agents.prompts import Prompt
 
 log = structlog.get_logger(__name__)
 

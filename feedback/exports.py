@@ -82,7 +82,7 @@ async def as_json(rows: QuerySet[Feedback]) -> AsyncIterator[bytes]:
 
 
 async def as_dataset(rows: QuerySet[Feedback]) -> AsyncIterator[bytes]:
-    """JSON lines of `{"messages": [...]}`: the prompt and what was said before, the correction in the answer's place."""
+    """JSON lines of `{"messages": [...]}`: prompt and what was said before, the correction as the answer."""
     accepted = rows.filter(CORRECTION_ACCEPTED).select_related("agent", "user", "message", "run")
     async for given in _all(accepted):
         example = await in_db(_example, given)

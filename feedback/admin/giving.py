@@ -93,7 +93,7 @@ class LinkForm(AnswerForm):
 class GivingAdmin(WorkspaceAdmin):
     """The *add* page: one's own word on an answer, named by `?answer=`, or a link for somebody else's."""
 
-    add_scope = Scope.FEEDBACK
+    add_scope: str | None = Scope.FEEDBACK
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -10,6 +10,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -219,12 +220,13 @@ class FeedbackAdmin(GivingAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, str] | None = None) -> HttpResponse:
         """The list's filters go with its downloads."""
-        page = super().changelist_view(request, extra_context)
+        page: HttpResponse = super().changelist_view(request, extra_context)
         chosen = request.GET.copy()
         chosen.pop("p", None)
-        for menu in getattr(page, "context_data", None) and page.context_data["actions_list"] or ():
-            for item in menu["items"]:
-                item["path"] += f"?{chosen.urlencode()}" if chosen else ""
+        if chosen and isinstance(page, TemplateResponse) and page.context_data:
+            for menu in page.context_data["actions_list"]:
+                for item in menu["items"]:
+                    item["path"] += f"?{chosen.urlencode()}"
         return page
 
     def has_judge_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
