@@ -24,7 +24,7 @@ SOCKETS = 8
 @pytest.fixture(scope="module")
 def atom(pair: Instance) -> Instance:
     with client_of(pair) as client:
-        body = {"name": "S", "slug": "supervised", "models": ["openai/gpt-4o-mini"], "maturity": "supervised"}
+        body = {"name": "W", "slug": "watched", "models": ["openai/gpt-4o-mini"], "maturity": "supervised"}
         assert client.post("/api/agents/", json=body).status_code == 201
     return pair
 
@@ -69,7 +69,7 @@ def test_every_process_sees_every_run_and_steers_it(
         provider.will_say(WORDS, delay_s=0.05)
         provider.will_say("As you say.")
         with socket_to(atom, "/ws/chat/") as talk:
-            talk.send(json.dumps({"type": "message.create", "agent": "supervised", "content": "go"}))
+            talk.send(json.dumps({"type": "message.create", "agent": "watched", "content": "go"}))
             run_id = until(talk, "text_delta")[0]["run_id"]
             for step in ("run.pause", "run.correct", "run.resume"):
                 operator.send(json.dumps({"type": step, "run_id": run_id, "text": "Stop that."}))
@@ -94,7 +94,7 @@ def test_terminating_from_any_process_closes_the_upstream_within_a_second(
         for place in range(SOCKETS):
             provider.will_say(WORDS, delay_s=0.5)
             with socket_to(atom, "/ws/chat/") as talk:
-                talk.send(json.dumps({"type": "message.create", "agent": "supervised", "content": "go"}))
+                talk.send(json.dumps({"type": "message.create", "agent": "watched", "content": "go"}))
                 run_id = until(talk, "text_delta")[0]["run_id"]
                 began = time.monotonic()
                 assert client.post(f"/api/runs/{run_id}/terminate/").status_code == 202
@@ -110,7 +110,7 @@ def test_a_paused_run_outlives_its_clients_socket_and_goes_on_for_the_next(
     provider.will_say(WORDS, delay_s=0.05)
     with client_of(atom) as client:
         with socket_to(atom, "/ws/chat/") as talk:
-            talk.send(json.dumps({"type": "message.create", "agent": "supervised", "content": "go"}))
+            talk.send(json.dumps({"type": "message.create", "agent": "watched", "content": "go"}))
             run_id = until(talk, "text_delta")[0]["run_id"]
             assert client.post(f"/api/runs/{run_id}/pause/").json()["status"] == "paused"
             until(talk, "paused")
