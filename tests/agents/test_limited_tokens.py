@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -29,15 +30,18 @@ MINI, BIG, CLAUDE = "openai/gpt-4o-mini", "openai/gpt-4.1", "anthropic/claude-ha
 
 
 @pytest.fixture
-def client_with(server: str, http: httpx.Client) -> Callable[..., httpx.Client]:
+def client_with(server: str, http: httpx.Client) -> Iterator[Callable[..., httpx.Client]]:
     """A client whose token Alice has made with these limits."""
+    opened = ExitStack()
 
     def make(**limits: Any) -> httpx.Client:
         made = http.post("/api/tokens/", json={"name": "limited", **limits})
         assert made.status_code == 201, made.text
-        return httpx.Client(base_url=server, headers=bearer(made.json()["token"]), timeout=30)
+        client = httpx.Client(base_url=server, headers=bearer(made.json()["token"]), timeout=30)
+        return opened.enter_context(client)
 
-    return make
+    with opened:
+        yield make
 
 
 def ask(client: httpx.Client, model: str, **given: Any) -> httpx.Response:
