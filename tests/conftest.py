@@ -28,7 +28,7 @@ from atom.ground.services import add_member, create_user, create_workspace
 from atom.ground.tokens import create_token, principal_of_user
 from atom.supervisor.parts import free_port
 from atom.supervisor.sockets import Socket
-from tests.emptying import empty_only_what_has_rows
+from tests.emptying import empty_by_deleting
 from tests.openapi import CheckedClient
 from tests.simulators.mcp_server import http_server
 from tests.simulators.openai import OpenAISimulator
@@ -70,7 +70,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequ
         else:
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_update")
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_delete")
-    empty_only_what_has_rows()
+    empty_by_deleting()
 
 
 @pytest.fixture(scope="session")
