@@ -208,7 +208,7 @@ def server(
     return web_server.url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mcp_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     folder = tmp_path_factory.mktemp("mcp")
     with http_server(folder) as url:

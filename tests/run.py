@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -114,13 +115,19 @@ def main() -> int:
         return chaos()
     run(["-m", "coverage", "erase"])
     parts = {
-        "SQLite": tests_on_sqlite(),
-        "coverage": coverage_is_enough(),
-        "instances": tests_of_instances(),
-        "PostgreSQL": tests_on_postgres(),
+        "SQLite": tests_on_sqlite,
+        "coverage": coverage_is_enough,
+        "instances": tests_of_instances,
+        "PostgreSQL": tests_on_postgres,
     }
-    say("  ".join(f"{name}: {'passed' if passed else 'FAILED'}" for name, passed in parts.items()))
-    return 0 if all(parts.values()) else 1
+    passed, told = True, []
+    for name, part in parts.items():
+        began = time.monotonic()
+        is_good = part()
+        passed = passed and is_good
+        told.append(f"{name}: {'passed' if is_good else 'FAILED'} in {time.monotonic() - began:.0f} s")
+    say("  ".join(told))
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

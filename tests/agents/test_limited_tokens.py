@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -30,18 +29,15 @@ MINI, BIG, CLAUDE = "openai/gpt-4o-mini", "openai/gpt-4.1", "anthropic/claude-ha
 
 
 @pytest.fixture
-def client_with(server: str, http: httpx.Client) -> Iterator[Callable[..., httpx.Client]]:
+def client_with(server: str, http: httpx.Client) -> Callable[..., httpx.Client]:
     """A client whose token Alice has made with these limits."""
-    opened = ExitStack()
 
     def make(**limits: Any) -> httpx.Client:
         made = http.post("/api/tokens/", json={"name": "limited", **limits})
         assert made.status_code == 201, made.text
-        client = httpx.Client(base_url=server, headers=bearer(made.json()["token"]), timeout=30)
-        return opened.enter_context(client)
+        return httpx.Client(base_url=server, headers=bearer(made.json()["token"]), timeout=30)
 
-    with opened:
-        yield make
+    return make
 
 
 def ask(client: httpx.Client, model: str, **given: Any) -> httpx.Response:
