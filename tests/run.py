@@ -102,7 +102,8 @@ def tests_on_postgres() -> bool:
             address = server.get_uri().replace("postgresql://", "postgres://", 1)
             environment = {**os.environ, "DATABASE_URL": address}
             left_out = [f"--ignore={path}" for path in NOT_ON_POSTGRES]
-            chosen = ["-n", WAITING_WORKERS, "-m", "not chaos and not live", *ON_POSTGRES, *left_out]
+            # Two, no more: each worker's pool and those of the processes that tests start share 100 connections.
+            chosen = ["-n", WORKERS, "-m", "not chaos and not live", *ON_POSTGRES, *left_out]
             return passes([*SEVERAL, *chosen], environment)
 
 
