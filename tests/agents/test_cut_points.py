@@ -20,7 +20,7 @@ Said = Callable[[], Iterator[str]]
 
 
 @pytest.fixture
-def readers(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> dict[str, Said]:
+def readers(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> Iterator[dict[str, Said]]:
     token = token_of(alice)
     theirs = openai.OpenAI(base_url=f"{server}/v1", api_key=token, max_retries=0, timeout=30)
     other = anthropic.Anthropic(base_url=server, api_key=token, max_retries=0, timeout=30)
@@ -38,7 +38,8 @@ def readers(server: str, alice: Principal, token_of: Callable[[Principal], str])
         with other.messages.stream(model=MODEL, max_tokens=99, messages=USER) as stream:
             yield from stream.text_stream
 
-    return {"chat completions": chat_completions, "responses": responses, "messages": messages}
+    with theirs, other:
+        yield {"chat completions": chat_completions, "responses": responses, "messages": messages}
 
 
 def read(said: Said) -> tuple[str, bool]:

@@ -1,6 +1,6 @@
 """`/v1/embeddings`, judged by the official `openai` client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
@@ -15,8 +15,9 @@ MODEL = "openai/text-embedding-3-small"
 
 
 @pytest.fixture
-def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30)
+def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30) as made:
+        yield made
 
 
 def test_the_official_client_gets_vectors(client: openai.OpenAI, openai_simulator: OpenAISimulator) -> None:

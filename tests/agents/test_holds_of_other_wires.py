@@ -1,6 +1,6 @@
 """Calls that need a person, on the Anthropic and the responses wire: held, told as pending, given when asked again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
@@ -46,13 +46,15 @@ def token(
 
 
 @pytest.fixture
-def responses(server: str, token: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server}/v1", api_key=token, max_retries=0, timeout=30)
+def responses(server: str, token: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=token, max_retries=0, timeout=30) as made:
+        yield made
 
 
 @pytest.fixture
-def messages(server: str, token: str) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=server, api_key=token, max_retries=0, timeout=30)
+def messages(server: str, token: str) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=server, api_key=token, max_retries=0, timeout=30) as made:
+        yield made
 
 
 def header(approval: Approval) -> dict[str, str]:

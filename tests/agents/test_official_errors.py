@@ -1,6 +1,7 @@
 """Each status that Atom answers with is the exception that the official clients have for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import anthropic
@@ -19,20 +20,24 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture(params=["chat completions", "responses", "messages"])
-def ask(request: pytest.FixtureRequest, server: str, alice: Principal, token_of: Callable[[Principal], str]) -> Ask:
+def ask(
+    request: pytest.FixtureRequest, server: str, alice: Principal, token_of: Callable[[Principal], str]
+) -> Iterator[Ask]:
     """One call of an official client, with Alice's token or another."""
-    alices = token_of(alice)
+    alices, opened = token_of(alice), ExitStack()
 
     def call(*, model: str = MODEL, token: str = alices, **given: Any) -> Any:
-        theirs = openai.OpenAI(base_url=f"{server}/v1", api_key=token, max_retries=0, timeout=30)
+        given_to: Any = {"api_key": token, "max_retries": 0, "timeout": 30}
+        theirs = opened.enter_context(openai.OpenAI(base_url=f"{server}/v1", **given_to))
         if request.param == "chat completions":
             return theirs.chat.completions.create(model=model, messages=SAID, **given)
         if request.param == "responses":
             return theirs.responses.create(model=model, input="hi", **given)
-        other = anthropic.Anthropic(base_url=server, api_key=token, max_retries=0, timeout=30)
+        other = opened.enter_context(anthropic.Anthropic(base_url=server, **given_to))
         return other.messages.create(model=model, messages=SAID, max_tokens=9, **given)
 
-    return call
+    with opened:
+        yield call
 
 
 def raised(ask: Ask, **given: Any) -> tuple[str, int]:

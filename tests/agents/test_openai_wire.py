@@ -1,6 +1,6 @@
 """`/v1`, judged by the official `openai` client."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -17,8 +17,9 @@ USER: Any = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
-def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30)
+def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30) as made:
+        yield made
 
 
 def test_the_official_client_gets_a_successful_completion_with_finish_reason_stop(
@@ -180,7 +181,7 @@ def test_mallory_cannot_use_alices_agent(
     server: str, mallory: Principal, make_agent: MakeAgent, token_of: Callable[[Principal], str]
 ) -> None:
     make_agent("helper")
-    hers = openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(mallory), max_retries=0)
-    with pytest.raises(openai.NotFoundError):
-        hers.chat.completions.create(model="agent/helper", messages=USER)
-    assert "agent/helper" not in {model.id for model in hers.models.list()}
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(mallory), max_retries=0) as hers:
+        with pytest.raises(openai.NotFoundError):
+            hers.chat.completions.create(model="agent/helper", messages=USER)
+        assert "agent/helper" not in {model.id for model in hers.models.list()}

@@ -101,11 +101,13 @@ async def test_a_response_comes_in_the_events_of_the_http_stream(
 def test_the_official_client_talks_over_the_socket(
     server: str, alice: Principal, token_of: Callable[[Principal], str], openai_simulator: OpenAISimulator
 ) -> None:
-    client = openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0)
     openai_simulator.will_say("first")
     openai_simulator.will_say("second")
     said = []
-    with client.responses.connect() as connection:
+    with (
+        openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0) as client,
+        client.responses.connect() as connection,
+    ):
         for text in ("a", "b"):
             connection.response.create(model=MODEL, input=text)
             for event in connection:

@@ -1,7 +1,7 @@
 """`/v1/responses` over HTTP, judged by the official `openai` client."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -29,8 +29,9 @@ WEATHER: Any = {
 
 
 @pytest.fixture
-def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30)
+def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30) as made:
+        yield made
 
 
 def ended(client: openai.OpenAI, response_id: str) -> Response:

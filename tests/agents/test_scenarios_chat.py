@@ -181,8 +181,8 @@ def test_no_buffering_each_chunk_arrives_before_the_next_is_sent(
         for event in sse_events(answer):
             if word := said(event):
                 heard.append(word.strip())
-                # The next word, and after the last one the finish and the farewell.
-                one_by_one.may_send.release(1 if len(heard) < 4 else 2)
+                # The next word, and after the last one the finish, the usage and the farewell.
+                one_by_one.may_send.release(1 if len(heard) < 4 else 3)
     assert heard == WORDS.split()
 
 

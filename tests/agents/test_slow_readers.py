@@ -15,21 +15,21 @@ from websockets.exceptions import ConnectionClosed
 from agents.models import Agent
 from atom.ground.database import in_db
 from atom.ground.principal import Principal
+from atom.supervisor.sockets import Socket
+from tests.conftest import WebServer
 from tests.events import bearer
+from tests.live.instance import wait_until
 from tests.simulators.openai import OpenAISimulator
 
 # More than the buffers of both ends hold, and of a kind that does not compress.
 PIECES = 24_000
 PIECE = "{:0>600}"
-
-
-# Much longer than the second after which a reader counts as slow: first the sockets' buffers have to fill.
-NOT_READ_S = 10
+SLOW_READER_S = 1.0
 
 
 @pytest.fixture
 def text(openai_simulator: OpenAISimulator, settings: Settings) -> str:
-    settings.SLOW_READER_S = 1.0
+    settings.SLOW_READER_S = SLOW_READER_S
     said = " ".join(PIECE.format(number) for number in range(PIECES))
     openai_simulator.will_say(said)
     return said
@@ -43,6 +43,25 @@ def token(alice: Principal, token_of: Callable[[Principal], str]) -> str:
 @pytest.fixture
 def client(server: str, token: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=server, headers=bearer(token), timeout=60, trust_env=False)
+
+
+async def until(true: Callable[[], object], what: str) -> None:
+    await asyncio.to_thread(wait_until, true, 60, what)
+
+
+async def read_nothing(web_server: WebServer) -> None:
+    """Until a stream of the server is full to the brim, and then longer than it waits for a reader."""
+    await until(lambda: any(one.flow.write_paused for one in streams_of(web_server)), "the stream is full")
+    await asyncio.sleep(SLOW_READER_S * 3)
+
+
+def streams_of(web_server: WebServer) -> list[Any]:
+    """The server's ends of its HTTP connections, each of which knows whether it may write (`flow`)."""
+    return [one for one in list(web_server.server_state.connections) if getattr(one, "flow", None) is not None]
+
+
+def sockets_of(web_server: WebServer) -> list[Socket]:
+    return [one for one in list(web_server.server_state.connections) if isinstance(one, Socket)]
 
 
 def socket_to(server: str, token: str, **given: Any) -> connect:
@@ -68,7 +87,7 @@ def text_in(events: list[dict[str, Any]]) -> str:
 
 
 async def test_a_websocket_that_is_not_read_is_closed_with_1013_and_resumes_where_it_was(
-    server: str, token: str, make_agent: Callable[..., Agent], text: str
+    server: str, web_server: WebServer, token: str, make_agent: Callable[..., Agent], text: str
 ) -> None:
     await in_db(make_agent)
     async with socket_to(server, token, max_queue=1) as slow:
@@ -79,7 +98,7 @@ async def test_a_websocket_that_is_not_read_is_closed_with_1013_and_resumes_wher
             # Nobody reads the first socket while the second hears the whole run.
             await other.send(json.dumps(resume))
             assert text_in((await heard(other))[0]) == text
-        await asyncio.sleep(NOT_READ_S)
+        await until(lambda: any(one.close_sent for one in sockets_of(web_server)), "the server says goodbye")
         before, code = await heard(slow)
     assert code == 1013
     async with socket_to(server, token) as again:
@@ -94,12 +113,12 @@ async def lines_of(answer: httpx.Response) -> list[str]:
 
 
 async def test_an_event_stream_that_is_not_read_says_so_behind_what_it_sent_and_ends(
-    server: str, client: httpx.AsyncClient, make_agent: Callable[..., Agent], text: str
+    server: str, web_server: WebServer, client: httpx.AsyncClient, make_agent: Callable[..., Agent], text: str
 ) -> None:
     await in_db(make_agent)
     body = {"message": "go", "stream": True}
     async with client, client.stream("POST", "/api/agents/helper/chat/", json=body) as answer:
-        await asyncio.sleep(NOT_READ_S)
+        await read_nothing(web_server)
         *lines, last = await lines_of(answer)
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == "slow_reader"
         ids = [int(line[4:]) for line in lines if line.startswith("id: ")]
@@ -113,7 +132,7 @@ async def test_an_event_stream_that_is_not_read_says_so_behind_what_it_sent_and_
 
 @pytest.mark.parametrize("surface", ["chat completions", "responses"])
 async def test_the_official_client_raises_when_it_comes_back_to_a_stream_too_late(
-    server: str, token: str, text: str, surface: str
+    server: str, web_server: WebServer, token: str, text: str, surface: str
 ) -> None:
     async with openai.AsyncOpenAI(base_url=f"{server}/v1", api_key=token, max_retries=0, timeout=30) as theirs:
         model, said = "openai/gpt-4o-mini", [{"role": "user", "content": "hi"}]
@@ -122,7 +141,7 @@ async def test_the_official_client_raises_when_it_comes_back_to_a_stream_too_lat
             stream = await theirs.responses.create(model=model, input="hi", stream=True)
         else:
             stream = await theirs.chat.completions.create(model=model, messages=said, stream=True)  # type: ignore[arg-type]
-        await asyncio.sleep(NOT_READ_S)
+        await read_nothing(web_server)
         with pytest.raises(openai.APIError, match="not read for too long"):
             async for _ in stream:
                 pass

@@ -1,7 +1,7 @@
 """Tool calls inside a run: judged one by one, run by Atom or handed to the client."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -137,8 +137,9 @@ ASK: Any = [{"role": "user", "content": "delete 7"}]
 
 
 @pytest.fixture
-def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30)
+def client(server: str, alice: Principal, token_of: Callable[[Principal], str]) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server}/v1", api_key=token_of(alice), max_retries=0, timeout=30) as made:
+        yield made
 
 
 def test_an_allowed_call_of_a_client_tool_reaches_the_client(

@@ -16,7 +16,7 @@ from atom.supervisor.parts import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MANAGE = [sys.executable, str(ROOT / "manage.py")]
-# A busy machine, and coverage in every process.
+# A busy machine may take long over the start of seven processes.
 READY_WITHIN_S = 60.0
 
 

@@ -11,7 +11,7 @@ from tests.events import bearer
 from tests.live.instance import Instance
 from tests.simulators.openai import OpenAISimulator
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("live"), pytest.mark.timeout(180)]
 
 MODEL = "openai/gpt-4o-mini"
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}

@@ -11,7 +11,7 @@ from tests.events import bearer, sse_events, text_of
 from tests.live.instance import Instance, wait_until
 from tests.simulators.openai import OpenAISimulator
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("live"), pytest.mark.timeout(180)]
 
 USED = {"prompt_tokens": 1000, "completion_tokens": 200}
 

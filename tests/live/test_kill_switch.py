@@ -3,7 +3,7 @@
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -14,33 +14,22 @@ from tests.events import bearer, sse_events
 from tests.live.instance import MANAGE, ROOT, Instance, wait_until
 from tests.simulators.openai import OpenAISimulator
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("pair"), pytest.mark.timeout(180)]
 
 WITHIN_S = 1.0
 LONG = " ".join(f"word{number}" for number in range(600))
 CHAT = {"message": "go", "stream": True}
 
 
-@pytest.fixture
-def instance(new_instance: Callable[..., Instance], openai_simulator: OpenAISimulator) -> Instance:
-    made = new_instance(
-        OPENAI_API_KEY="sk-simulated-openai-key",
-        OPENAI_BASE_URL=openai_simulator.base_url,
-        ATOM_ALLOWED_PROVIDER_HOSTS="127.0.0.1",
-    )
-    made.start()
-    return made
-
-
-@pytest.fixture
-def other(instance: Instance) -> Iterator[str]:
-    """A second web process on the same database and store, behind a port of its own."""
+@pytest.fixture(scope="module")
+def other(pair: Instance) -> Iterator[str]:
+    """One more web process on the same database and store, behind a port of its own."""
     port = free_port()
-    environment = {**instance.environment, "PORT": str(port)}
-    with instance.log.open("ab") as log:
+    environment = {**pair.environment, "PORT": str(port), "WEB_CONCURRENCY": "1"}
+    with pair.log.open("ab") as log:
         process = subprocess.Popen([*MANAGE, "serve"], cwd=ROOT, env=environment, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: is_there(url), 60, "the second web process")
+    wait_until(lambda: is_there(url), 60, "the other web process")
     yield url
     process.kill()
     process.wait(10)
@@ -73,18 +62,18 @@ class Listener(threading.Thread):
 
 
 def test_both_processes_stop_within_a_second_and_refuse_until_they_are_freed(
-    instance: Instance, other: str, openai_simulator: OpenAISimulator
+    pair: Instance, other: str, provider: OpenAISimulator
 ) -> None:
-    headers = bearer(instance.credentials()["access_token"])
+    headers = bearer(pair.credentials()["access_token"])
     with (
-        httpx.Client(base_url=instance.url, headers=headers, timeout=30, trust_env=False) as here,
+        httpx.Client(base_url=pair.url, headers=headers, timeout=30, trust_env=False) as here,
         httpx.Client(base_url=other, headers=headers, timeout=30, trust_env=False) as there,
     ):
         made = {"name": "T", "slug": "talker", "maturity": "autonomous", "models": ["openai/gpt-4o-mini"]}
         assert here.post("/api/agents/", json=made).status_code == 201
-        listeners = [Listener(url, headers) for url in (instance.url, other) * 3]
+        listeners = [Listener(url, headers) for url in (pair.url, other) * 3]
         for listener in listeners:
-            openai_simulator.will_say(LONG, delay_s=0.1)
+            provider.will_say(LONG, delay_s=0.1)
             listener.start()
         wait_until(lambda: all(len(listener.seen) > 3 for listener in listeners), 30, "all of them stream")
         stopped_at = time.monotonic()
@@ -100,29 +89,29 @@ def test_both_processes_stop_within_a_second_and_refuse_until_they_are_freed(
             assert verdict["decision"] == "deny"
         assert here.post("/api/kill-switch/", json={"on": False, "reason": "fine"}).status_code == 200
         for client in (there, here):
-            openai_simulator.will_say("hello again")
+            provider.will_say("hello again")
             assert client.post("/api/agents/talker/chat/", json={"message": "hi"}).json()["status"] == "succeeded"
 
 
-def test_a_demotion_in_one_process_binds_the_other_at_once(instance: Instance, other: str) -> None:
-    headers = bearer(instance.credentials()["access_token"])
+def test_a_demotion_in_one_process_binds_the_other_at_once(pair: Instance, other: str) -> None:
+    headers = bearer(pair.credentials()["access_token"])
     with (
-        httpx.Client(base_url=instance.url, headers=headers, timeout=30, trust_env=False) as here,
+        httpx.Client(base_url=pair.url, headers=headers, timeout=30, trust_env=False) as here,
         httpx.Client(base_url=other, headers=headers, timeout=30, trust_env=False) as there,
     ):
-        made = {"name": "T", "slug": "talker", "maturity": "autonomous"}
+        made = {"name": "F", "slug": "fallen", "maturity": "autonomous"}
         assert here.post("/api/agents/", json=made).status_code == 201
-        wanted = {"agent": "talker", "action": "delete"}
+        wanted = {"agent": "fallen", "action": "delete"}
         assert there.post("/api/actions/", json=wanted).json()["decision"] == "allow"
-        assert here.post("/api/agents/talker/demote/", json={"to": "student", "reason": "x"}).status_code == 200
+        assert here.post("/api/agents/fallen/demote/", json={"to": "student", "reason": "x"}).status_code == 200
         assert there.post("/api/actions/", json=wanted).json()["decision"] == "deny"
 
 
-def test_a_finished_chat_run_adds_a_hundredth(instance: Instance, openai_simulator: OpenAISimulator) -> None:
-    headers = bearer(instance.credentials()["access_token"])
-    with httpx.Client(base_url=instance.url, headers=headers, timeout=30, trust_env=False) as here:
-        made = {"name": "T", "slug": "talker", "models": ["openai/gpt-4o-mini"]}
+def test_a_finished_chat_run_adds_a_hundredth(pair: Instance, provider: OpenAISimulator) -> None:
+    headers = bearer(pair.credentials()["access_token"])
+    with httpx.Client(base_url=pair.url, headers=headers, timeout=30, trust_env=False) as here:
+        made = {"name": "L", "slug": "learner", "models": ["openai/gpt-4o-mini"]}
         assert here.post("/api/agents/", json=made).status_code == 201
-        openai_simulator.will_say("hello")
-        assert here.post("/api/agents/talker/chat/", json={"message": "hi"}).is_success
-        wait_until(lambda: here.get("/api/agents/talker/").json()["confidence"] == 0.51, 20, "the run is counted")
+        provider.will_say("hello")
+        assert here.post("/api/agents/learner/chat/", json={"message": "hi"}).is_success
+        wait_until(lambda: here.get("/api/agents/learner/").json()["confidence"] == 0.51, 20, "the run is counted")

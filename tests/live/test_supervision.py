@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,25 +11,22 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from tests.events import bearer, text_of
-from tests.live.calls import upstream_of
 from tests.live.instance import Instance, wait_until
 from tests.simulators.openai import OpenAISimulator
 
-pytestmark = [pytest.mark.live, pytest.mark.xdist_group("live"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.live, pytest.mark.xdist_group("pair"), pytest.mark.timeout(180)]
 
 WORDS = " ".join(f"w{number}" for number in range(60))
 # Connections are spread over the processes by the kernel: of so many, each process has some.
 SOCKETS = 8
 
 
-@pytest.fixture
-def atom(new_instance: Callable[..., Instance], openai_simulator: OpenAISimulator) -> Instance:
-    instance = new_instance(**upstream_of(openai_simulator.base_url, WEB_CONCURRENCY="2"))
-    instance.start()
-    with client_of(instance) as client:
-        body = {"name": "T", "slug": "talker", "models": ["openai/gpt-4o-mini"], "maturity": "supervised"}
+@pytest.fixture(scope="module")
+def atom(pair: Instance) -> Instance:
+    with client_of(pair) as client:
+        body = {"name": "W", "slug": "watched", "models": ["openai/gpt-4o-mini"], "maturity": "supervised"}
         assert client.post("/api/agents/", json=body).status_code == 201
-    return instance
+    return pair
 
 
 def client_of(atom: Instance) -> httpx.Client:
@@ -65,14 +62,14 @@ def operators(atom: Instance) -> Iterator[list[ClientConnection]]:
 
 
 def test_every_process_sees_every_run_and_steers_it(
-    atom: Instance, operators: list[ClientConnection], openai_simulator: OpenAISimulator
+    atom: Instance, operators: list[ClientConnection], provider: OpenAISimulator
 ) -> None:
     """Each operator in turn takes a run of a socket that may be on the other process: pause, correct, resume."""
     for operator in operators:
-        openai_simulator.will_say(WORDS, delay_s=0.05)
-        openai_simulator.will_say("As you say.")
+        provider.will_say(WORDS, delay_s=0.05)
+        provider.will_say("As you say.")
         with socket_to(atom, "/ws/chat/") as talk:
-            talk.send(json.dumps({"type": "message.create", "agent": "talker", "content": "go"}))
+            talk.send(json.dumps({"type": "message.create", "agent": "watched", "content": "go"}))
             run_id = until(talk, "text_delta")[0]["run_id"]
             for step in ("run.pause", "run.correct", "run.resume"):
                 operator.send(json.dumps({"type": step, "run_id": run_id, "text": "Stop that."}))
@@ -91,29 +88,29 @@ def test_every_process_sees_every_run_and_steers_it(
 
 
 def test_terminating_from_any_process_closes_the_upstream_within_a_second(
-    atom: Instance, openai_simulator: OpenAISimulator
+    atom: Instance, provider: OpenAISimulator
 ) -> None:
     with client_of(atom) as client:
         for place in range(SOCKETS):
-            openai_simulator.will_say(WORDS, delay_s=0.5)
+            provider.will_say(WORDS, delay_s=0.5)
             with socket_to(atom, "/ws/chat/") as talk:
-                talk.send(json.dumps({"type": "message.create", "agent": "talker", "content": "go"}))
+                talk.send(json.dumps({"type": "message.create", "agent": "watched", "content": "go"}))
                 run_id = until(talk, "text_delta")[0]["run_id"]
                 began = time.monotonic()
                 assert client.post(f"/api/runs/{run_id}/terminate/").status_code == 202
-                wait_until(lambda: openai_simulator.abandoned > place, 5, "the upstream is closed")  # noqa: B023
+                wait_until(lambda: provider.abandoned > place, 5, "the upstream is closed")  # noqa: B023
                 assert time.monotonic() - began < 1
                 assert until(talk, "run_ended")[-1]["status"] == "terminated"
             assert client.post(f"/api/runs/{run_id}/terminate/").status_code == 409
 
 
 def test_a_paused_run_outlives_its_clients_socket_and_goes_on_for_the_next(
-    atom: Instance, openai_simulator: OpenAISimulator
+    atom: Instance, provider: OpenAISimulator
 ) -> None:
-    openai_simulator.will_say(WORDS, delay_s=0.05)
+    provider.will_say(WORDS, delay_s=0.05)
     with client_of(atom) as client:
         with socket_to(atom, "/ws/chat/") as talk:
-            talk.send(json.dumps({"type": "message.create", "agent": "talker", "content": "go"}))
+            talk.send(json.dumps({"type": "message.create", "agent": "watched", "content": "go"}))
             run_id = until(talk, "text_delta")[0]["run_id"]
             assert client.post(f"/api/runs/{run_id}/pause/").json()["status"] == "paused"
             until(talk, "paused")

@@ -126,6 +126,7 @@ def test_sigterm_says_unready_first_then_drains_and_leaves_nothing(new_instance:
     assert not (instance.home / "runtime.json").exists()
 
 
+@pytest.mark.chaos
 def test_after_a_kill_nothing_lives_on_and_the_home_starts_again_as_it_was(new_instance: NewInstance) -> None:
     instance = new_instance()
     instance.start()

@@ -1,5 +1,6 @@
 """The official clients' own types as judges of what the wires send."""
 
+from functools import cache
 from typing import Any, get_type_hints
 
 from anthropic.types import ContentBlockParam, ToolUnionParam
@@ -58,13 +59,24 @@ def judge_gemini(body: dict[str, Any]) -> None:
 
 def _accept(kind: Any, body: dict[str, Any], lists: dict[str, Any]) -> None:
     """The body is one of this kind. `lists` names the kinds of items: the checker leaves lists in these types alone."""
-    unknown = body.keys() - get_type_hints(kind).keys()
+    unknown = body.keys() - _fields(kind)
     assert not unknown, f"{kind.__name__} does not know {unknown}"
-    TypeAdapter(kind).validate_python({name: [] if name in lists else value for name, value in body.items()})
+    _checker(kind).validate_python({name: [] if name in lists else value for name, value in body.items()})
     for name, item in lists.items():
         _accept_all(item, body.get(name, []))
 
 
 def _accept_all(kind: Any, items: list[Any]) -> None:
     for item in items:
-        TypeAdapter(kind).validate_python(item)
+        _checker(kind).validate_python(item)
+
+
+@cache
+def _fields(kind: Any) -> frozenset[str]:
+    return frozenset(get_type_hints(kind))
+
+
+@cache
+def _checker(kind: Any) -> TypeAdapter[Any]:
+    """Kept: to make one takes much longer than all it checks."""
+    return TypeAdapter(kind)

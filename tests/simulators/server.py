@@ -92,6 +92,13 @@ class Simulator(ABC):
     def tool_url(self, name: str) -> str:
         return f"{self.tools_url}/{name}"
 
+    def forget(self) -> None:
+        """Be as new: no scripts, nothing seen."""
+        self._scripts.clear()
+        self.requests.clear()
+        self.tool_calls.clear()
+        self.abandoned = 0
+
     # --- Scripts -----------------------------------------------------------------------------------------
     @property
     def has_script(self) -> bool:

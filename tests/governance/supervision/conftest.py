@@ -62,7 +62,8 @@ def open_socket(server: str, token_of: Callable[[Principal], str]) -> Open:
     async def opening(path: str, who: Principal) -> AsyncIterator[Socket]:
         url = f"{server.replace('http', 'ws')}{path}"
         protocols: Any = ["atom.v1", f"bearer.{await in_db(token_of, who)}"]
-        async with connect(url, subprotocols=protocols, proxy=None) as opened:
+        # Without a bound on frames that are not read: at the bound the client would stop to hear even the closing.
+        async with connect(url, subprotocols=protocols, proxy=None, max_queue=None) as opened:
             yield Socket(opened)
 
     return opening

@@ -131,7 +131,7 @@ async def test_a_lost_word_is_made_up_for_by_the_mark(
     supervise: Open, chat: Open, helper: Agent, openai_simulator: OpenAISimulator, settings: Settings
 ) -> None:
     """What an operator's process leaves when it dies right after its commit."""
-    settings.ATOM_ABANDON_AFTER = 1.0
+    settings.ATOM_ABANDON_AFTER = 4.0
     say(openai_simulator, delay_s=0.1)
     async with chat() as talk:
         run_id, _ = await running(talk)
