@@ -39,7 +39,7 @@ def make_answer(make_agent: Callable[..., Agent]) -> MakeAnswer:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver() as running:
-        thread = Thread(target=running.serve_forever)
+        thread = Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
         running.shutdown()
