@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import orjson
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
 from agents.models import Agent, Attempt, Message, Run, RunStatus
@@ -22,7 +22,6 @@ from agents.runs import records
 from agents.runs.attempts import Tried, attempt_row, decode, encode
 from agents.runs.live import look_key
 from agents.runs.records import Outcome
-from agents.signals import runs_ended
 from atom.ground import journal
 from atom.ground.models import AccessToken
 from atom.ground.store import store
@@ -33,6 +32,12 @@ KIND = "run"
 _OPENED = (
     "workspace_id", "agent_id", "user_id", "token_id", "door", "model_requested", "allowed_models", "prompt_version",
     "variant",
+)  # fmt: skip
+
+# What its end changes in the row.
+_ENDED = (
+    "status", "provider", "model", "time_to_first_token_s", "error_code", "error_message", "ended_at", "attempts",
+    "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "cost_usd",
 )  # fmt: skip
 
 # An end is noted unless somebody wants something of the run that stands in the database. KEYS: the mark of such a wish,
@@ -77,35 +82,41 @@ async def end(run_id: UUID, outcome: Outcome, answer: Sequence[Part], message_id
 # --- Writing ----------------------------------------------------------------------------------------------------
 @journal.writes(KIND, place=0)
 def write(entries: Sequence[journal.Written]) -> None:
-    """Runs that began and ended since the last batch as they are now; of the others what is new."""
+    """Runs that began since the last batch, and those that ended, as they are now: a few statements for all of them."""
     begun = {entry["opened"]["id"]: entry for entry in entries if "opened" in entry}
     ended = {entry["ended"]: entry for entry in entries if "ended" in entry}
     known = _known(begun.values())
-    rows: list[Run] = []
-    messages: list[Message] = []
-    attempts: list[Attempt] = []
-    for run_id, entry in begun.items():
-        run = _run(entry["opened"], known)
-        if run is None:
-            continue
-        rows.append(run)
-        messages.append(_message(run, entry["message"], Message.Role.USER, entry["parts"], run.created_at))
-        if run_id in ended:
-            end_entry = ended[run_id]
-            attempts += _end_at_once(run, end_entry)
-            messages += _answer(run, end_entry)
-    Run.objects.bulk_create(rows)
+    new = [run for entry in begun.values() if (run := _run(entry["opened"], known)) is not None]
+    later = _open_rows([UUID(run_id) for run_id in ended if run_id not in begun])
+    over = [run for run in (*new, *later) if str(run.pk) in ended]
+    attempts = [row for run in over for row in _end(run, ended[str(run.pk)])]
+    asked = [(run, begun[str(run.pk)]) for run in new]
+    messages = [_message(run, one["message"], Message.Role.USER, one["parts"], run.created_at) for run, one in asked]
+    messages += [answer for run in over for answer in _answer(run, ended[str(run.pk)])]
+    Run.objects.bulk_create(new)
+    Run.objects.bulk_create(later, update_conflicts=True, unique_fields=["id"], update_fields=_ENDED)
     Message.objects.bulk_create(messages)
     Attempt.objects.bulk_create(attempts)
-    at_once = [run for run in rows if run.status != RunStatus.RUNNING]
-    for run in at_once:
-        records.keep_events(run.pk, _events(ended[str(run.pk)]))
-    if at_once:
-        run_ids = [run.pk for run in at_once]
-        transaction.on_commit(lambda: runs_ended.send(sender=Run, run_ids=run_ids))
-    for run_id, entry in ended.items():
-        if run_id not in begun:
-            _end_later(UUID(run_id), entry)
+    records.keep_events([(run.pk, event) for run in over for event in _events(ended[str(run.pk)])])
+    done = {str(run.pk) for run in over}
+    gone = begun.keys() - {str(run.pk) for run in new}
+    touched = [UUID(run_id) for run_id in ended if run_id not in done and run_id not in gone]
+    for run_id in touched:
+        _end_touched(run_id, ended[str(run_id)])
+    if over or touched:
+        run_ids = [*(run.pk for run in over), *touched]
+        transaction.on_commit(lambda: records.announce_ends(run_ids))
+
+
+def _open_rows(run_ids: Sequence[UUID]) -> list[Run]:
+    """Those of the runs that stand in the database as they began, locked: nobody has had anything to do with them."""
+    if not run_ids:
+        return []
+    tried = Attempt.objects.filter(request_id=OuterRef("pk"))
+    rows = Run.objects.select_for_update().filter(
+        ~Exists(tried), pk__in=run_ids, status=RunStatus.RUNNING, parked__isnull=True
+    )
+    return list(rows.order_by("pk"))
 
 
 def _known(begun: Any) -> dict[str, set[UUID]]:
@@ -135,7 +146,7 @@ def _run(row: dict[str, Any], known: dict[str, set[UUID]]) -> Run | None:
     return Run(**{**row, **ids, "created_at": created_at, "status": RunStatus.RUNNING})
 
 
-def _end_at_once(run: Run, entry: journal.Written) -> list[Attempt]:
+def _end(run: Run, entry: journal.Written) -> list[Attempt]:
     """Write into the row, not saved yet, how the run ended; gives the ledger's rows."""
     outcome = entry["outcome"]
     for name in ("status", "provider", "model", "time_to_first_token_s", "error_code", "error_message"):
@@ -174,8 +185,8 @@ def _message(
     )
 
 
-def _end_later(run_id: UUID, entry: journal.Written) -> None:
-    """The end of a run whose beginning was written before."""
+def _end_touched(run_id: UUID, entry: journal.Written) -> None:
+    """The end of a run that others had to do with since it began: closed or charged for."""
     if not Run.objects.filter(pk=run_id).exists():
         return
     records.end_run(

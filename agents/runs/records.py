@@ -1,6 +1,6 @@
 """What the database keeps of a run: opened, parked, answered, ended. Every change of status is conditional."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -21,7 +21,9 @@ from atom.ground.idempotency import Claim, bind
 from llm.messages import Part, Request, Text, ToolCall, ToolResult
 
 # What a run's history keeps of its events: seq, type, data.
-Events: TypeAlias = Sequence[tuple[int, str, dict[str, Any]]]
+# Its `seq`, its type, and what it says.
+Event: TypeAlias = tuple[int, str, dict[str, Any]]
+Events: TypeAlias = Sequence[Event]
 
 
 class NotOver(Exception):  # not an error: there is more for the model to hear
@@ -183,7 +185,7 @@ def park_run(*, run_id: UUID, request: Request, so_far: Outcome | None = None) -
     """
     run = Run.objects.select_for_update().get(pk=run_id)
     if so_far is not None:
-        keep_events(run_id, so_far.events)
+        keep_events([(run_id, event) for event in so_far.events])
         keep_attempts(run, so_far.tried)
         Run.objects.filter(pk=run_id).update(**_served(so_far))
     run.parked = request_to_json(request)
@@ -254,7 +256,7 @@ def end_run(
         keep_attempts(run, outcome.tried)
     if not changed:
         return None
-    keep_events(run_id, outcome.events)
+    keep_events([(run_id, event) for event in outcome.events])
     message = None
     if answer or outcome.status == RunStatus.SUCCEEDED:
         is_complete = outcome.status == RunStatus.SUCCEEDED
@@ -281,8 +283,9 @@ def _served(outcome: Outcome) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value not in ("", None)}
 
 
-def keep_events(run_id: UUID, events: Events) -> None:
-    rows = [RunEvent(run_id=run_id, seq=seq, type=kind, data=data) for seq, kind, data in events]
+def keep_events(events: Iterable[tuple[UUID, Event]]) -> None:
+    """Write down events of runs; those that are there already stay as they are."""
+    rows = [RunEvent(run_id=run_id, seq=seq, type=kind, data=data) for run_id, (seq, kind, data) in events]
     RunEvent.objects.bulk_create(rows, ignore_conflicts=True)
 
 

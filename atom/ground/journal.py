@@ -43,7 +43,7 @@ SETTLE_WITHIN_S = 10.0
 PATIENCE_S = 1.0
 AWAY_S = 5.0
 # Entries gather for as long before the worker's thread writes them.
-GATHER_S = 0.1
+GATHER_S = 0.25
 LOOK_EVERY_S = 1.0
 _AWAY = (redis.RedisError, Unavailable, OSError)
 

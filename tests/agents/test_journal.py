@@ -20,6 +20,7 @@ from rest_framework.test import APIClient
 from agents.models import Agent, Attempt, Message, Run, RunStatus
 from agents.runs import wishes
 from agents.runs.live import look_key
+from agents.signals import runs_ended
 from atom.ground import audit, database, journal
 from atom.ground.errors import Unavailable
 from atom.ground.models import AuditEntry, JournalMark
@@ -76,22 +77,68 @@ def kept_of(run_id: UUID) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def told() -> Iterator[list[UUID]]:
+    """The runs whose end was announced."""
+    found: list[UUID] = []
+
+    def hear(run_ids: list[UUID], **_: Any) -> None:
+        found.extend(run_ids)
+
+    runs_ended.connect(hear)
+    yield found
+    runs_ended.disconnect(hear)
+
+
 def test_what_is_written_later_is_the_same_as_what_is_written_at_once(
-    client: openai.OpenAI, make_agent: MakeAgent, openai_simulator: OpenAISimulator, settings: Settings
+    client: openai.OpenAI,
+    make_agent: MakeAgent,
+    openai_simulator: OpenAISimulator,
+    settings: Settings,
+    told: list[UUID],
 ) -> None:
     make_agent("helper")
-    kept = []
-    for is_on in (False, True):
-        settings.ATOM_JOURNAL = is_on
-        openai_simulator.will_think("hm", "Hello there")
-        run_id = ask(client)
-        assert Run.objects.filter(pk=run_id).exists() is not is_on
+    kept, asked = [], []
+    for way in ("at once", "as a whole", "begin and end apart"):
+        settings.ATOM_JOURNAL = way != "at once"
+        usage = {"prompt_tokens": 11, "completion_tokens": 7}
+        openai_simulator.will_think("hm", "Hello there", delay_s=0.2, usage=usage)
+        options: Any = {"stream": True} if way == "begin and end apart" else {}
+        answer = client.chat.completions.with_raw_response.create(model="agent/helper", messages=USER, **options)
+        run_id = UUID(answer.headers["x-atom-run"])
+        if options:
+            journal.settle()
+            assert Run.objects.get(pk=run_id).status == RunStatus.RUNNING
+            for _ in answer.parse():
+                pass
+        else:
+            assert Run.objects.filter(pk=run_id).exists() is not settings.ATOM_JOURNAL
         journal.settle()
+        asked.append(run_id)
         kept.append(kept_of(run_id))
-    assert kept[0] == kept[1]
+    assert kept[0] == kept[1] == kept[2]
+    assert kept[2]["run"]["input_tokens"] == 11
     assert kept[1]["run"]["is_over"]
     assert [message["role"] for message in kept[1]["messages"]] == ["user", "assistant"]
     assert audit.verify_all() == []
+    assert told == asked
+
+
+def test_the_end_of_a_run_that_somebody_has_closed_meanwhile_changes_nothing_but_what_it_used(
+    client: openai.OpenAI, make_agent: MakeAgent, openai_simulator: OpenAISimulator, journaled: None
+) -> None:
+    make_agent("helper")
+    openai_simulator.will_say("one two three", delay_s=0.2)
+    answer = client.chat.completions.with_raw_response.create(model="agent/helper", messages=USER, stream=True)
+    journal.settle()
+    closed = Run.objects.filter(status=RunStatus.RUNNING).update(status=RunStatus.INTERRUPTED, error_code="lost")
+    for _ in answer.parse():
+        pass
+    journal.settle()
+    run = Run.objects.get()
+    assert (closed, run.status, run.error_code, run.attempts) == (1, RunStatus.INTERRUPTED, "lost", 1)
+    assert run.tried.count() == 1
+    assert [message.role for message in run.messages.all()] == ["user"]
 
 
 class Counted(ThreadPoolExecutor):
