@@ -1,6 +1,7 @@
 """Takes the key of a call out of what its model says: a server that echoes its headers must not hand the key on.
 
-Only texts that hold the key are changed, byte for byte. A text that merely begins like it is late by some letters.
+Only texts that hold the key, or end in the middle of it, are changed. One that merely begins like it is late by some
+letters.
 """
 
 import json
@@ -14,7 +15,8 @@ REMOVED = "[key removed]"
 # So much of a key may be said: providers begin all their keys alike ("sk-proj-"), and holding back less would hold
 # back ordinary words.
 SAID_CHARS = 8
-# Shorter secrets are no keys but words ("ollama", "none") that local servers are given, and models say.
+# Shorter secrets are no keys but words ("ollama", "none") that local servers are given, and models say. At the end of a
+# text so many letters of the key are the key, broken off.
 LEAST_CHARS = 16
 
 
@@ -111,8 +113,9 @@ class _Line:
         return self._matched > SAID_CHARS or self._was_key
 
     def rest(self) -> str:
-        """What was held back and is not the key after all, as the text has ended."""
-        rest, self._held, self._matched = self._held, "", 0
+        """What was held back and is not the key after all, as the text has ended; a key that breaks off is one."""
+        rest = REMOVED if self._matched >= LEAST_CHARS else self._held
+        self._held, self._matched = "", 0
         return rest
 
     def _after(self, char: str) -> str:

@@ -27,7 +27,8 @@ def said(pieces: list[str], secret: str = SECRET) -> list[str]:
 @given(st.lists(st.text(alphabet="sk-0123456789x", max_size=12)))
 def test_a_text_without_the_key_comes_out_as_it_was(pieces: list[str]) -> None:
     whole = "".join(pieces)
-    assert "".join(said(pieces)) == whole or SECRET in whole
+    begun = tuple(SECRET[:letters] for letters in range(LEAST_CHARS, len(SECRET)))
+    assert "".join(said(pieces)) == whole or SECRET in whole or whole.endswith(begun)
 
 
 @given(st.text(alphabet="sk-01", max_size=9), st.lists(st.integers(0, 40)), st.text(alphabet="sk-01", max_size=9))
@@ -46,6 +47,12 @@ def test_ordinary_pieces_are_not_delayed() -> None:
 
 def test_what_only_begins_like_the_key_comes_with_the_finish() -> None:
     assert said(["it is sk-sk-sk-012"]) == ["it is sk-sk-sk", "-012"]
+
+
+@pytest.mark.parametrize("letters", [LEAST_CHARS, LEAST_CHARS + 3, len(SECRET) - 1])
+def test_a_key_that_breaks_off_at_the_end_of_a_text_is_taken_out(letters: int) -> None:
+    assert "".join(said([f"it is {SECRET[:letters]}"])) == f"it is {SECRET[:SAID_CHARS]}{REMOVED}"
+    assert "".join(said([f"it is {SECRET[:letters]}."])) == f"it is {SECRET[:letters]}."
 
 
 def test_a_word_that_serves_as_a_key_may_be_said() -> None:
