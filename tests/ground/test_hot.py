@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agents.models import OPEN_STATUSES, Run
 from atom.ground.database import in_db
 from atom.ground.principal import Principal
 from tests.conftest import WebServer
@@ -63,6 +64,12 @@ async def test_a_client_that_goes_before_its_answer_leaves_no_view_waiting_and_h
         with pytest.raises(httpx.ReadTimeout):
             await client.post("/v1/chat/completions", json=ASKED, timeout=1)
         await asyncio.to_thread(wait_until, lambda: not web_server.server_state.tasks, 10, "nobody waits")
+        [run] = (await client.get("/api/runs/")).json()["results"]
+        assert run["status"] == "running"
         openai_simulator.will_say("still here")
         answer = await client.post("/v1/chat/completions", json=ASKED)
-    assert answer.json()["choices"][0]["message"]["content"] == "still here"
+        assert answer.json()["choices"][0]["message"]["content"] == "still here"
+        # Without it the run would go on for a while, and into the next test.
+        await client.post(f"/api/runs/{run['id']}/cancel/")
+    is_open = Run.objects.filter(status__in=OPEN_STATUSES).exists
+    await asyncio.to_thread(wait_until, lambda: not is_open(), 20, "the run is cancelled")
