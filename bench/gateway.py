@@ -8,17 +8,14 @@ store). Rounds alternate, so that whatever else the machine does meets all alike
 import argparse
 import asyncio
 import json
-import signal
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import aiohttp
 
-from bench.processes import BenchFailed, Target, atom, module
+from bench.processes import BenchFailed, Target, targets
 
 ROUNDS = 3
 ROUND_S = 4.0
@@ -163,21 +160,12 @@ async def measure(targets: list[Target]) -> list[Figures]:
 
 def main() -> int:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    # A bench that is told to go takes its processes with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="atom-bench-") as folder:
-        try:
-            with (
-                module("bench.upstream") as upstream_url,
-                module("bench.forwarder", upstream_url) as forwarder_url,
-                atom(Path(folder) / "home", upstream_url) as governed,
-            ):
-                upstream = Target("upstream", upstream_url, "simulated", "gpt-4o-mini")
-                forwarder = Target("forwarder", forwarder_url, "simulated", "gpt-4o-mini")
-                taken = asyncio.run(measure([upstream, forwarder, governed]))
-        except BenchFailed as exc:
-            print(f"bench: {exc}", file=sys.stderr)
-            return 1
+    try:
+        with targets() as (upstream, forwarder, governed):
+            taken = asyncio.run(measure([upstream, forwarder, governed]))
+    except BenchFailed as exc:
+        print(f"bench: {exc}", file=sys.stderr)
+        return 1
     failures = [failure for figures in taken for failure in figures.failures]
     for failure in failures[:5]:
         print(f"failed: {failure}", file=sys.stderr)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -98,6 +99,21 @@ def atom(home: Path, upstream_url: str) -> Iterator[Target]:
             yield Target("Atom", f"{url}/v1", credentials["access_token"], "openai/gpt-4o-mini")
         finally:
             stop(process)
+
+
+@contextlib.contextmanager
+def targets() -> Iterator[tuple[Target, Target, Target]]:
+    """An upstream, a forwarder before it, and a whole Atom before it, until the bench ends or is told to."""
+    # A bench that is told to go takes its processes with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with (
+        tempfile.TemporaryDirectory(prefix="atom-bench-") as folder,
+        module("bench.upstream") as upstream_url,
+        module("bench.forwarder", upstream_url) as forwarder_url,
+        atom(Path(folder) / "home", upstream_url) as governed,
+    ):
+        upstream = Target("upstream", upstream_url, "simulated", "gpt-4o-mini")
+        yield upstream, Target("forwarder", forwarder_url, "simulated", "gpt-4o-mini"), governed
 
 
 async def is_ready(url: str, process: subprocess.Popen[str]) -> bool:

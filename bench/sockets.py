@@ -6,18 +6,15 @@ Every word carries the time at which the upstream said it; what passes until a r
 import argparse
 import asyncio
 import json
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 from websockets.asyncio.client import connect
 
 from bench.gateway import PATIENCE, percentile_ms
-from bench.processes import BenchFailed, Target, atom, module
+from bench.processes import BenchFailed, Target, targets
 
 SOCKETS = 20
 EVENTS_PER_S = 5_000
@@ -84,20 +81,12 @@ async def measure(forwarder: Target, governed: Target) -> tuple[list[list[float]
 
 def main() -> int:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    # A bench that is told to go takes its processes with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="atom-bench-") as folder:
-        try:
-            with (
-                module("bench.upstream") as upstream_url,
-                module("bench.forwarder", upstream_url) as forwarder_url,
-                atom(Path(folder) / "home", upstream_url) as governed,
-            ):
-                forwarder = Target("forwarder", forwarder_url, "simulated", "gpt-4o-mini")
-                through, here = asyncio.run(measure(forwarder, governed))
-        except BenchFailed as exc:
-            print(f"bench: {exc}", file=sys.stderr)
-            return 1
+    try:
+        with targets() as (_, forwarder, governed):
+            through, here = asyncio.run(measure(forwarder, governed))
+    except BenchFailed as exc:
+        print(f"bench: {exc}", file=sys.stderr)
+        return 1
     names = ("forwarder, SSE", "Atom, websocket")
     print(f"\n{SOCKETS} readers, {EVENTS_PER_S:,} words/s in all; of Atom's one socket is not read")
     print(f"{'':28}" + "".join(f"{name:>18}" for name in names))
