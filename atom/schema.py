@@ -15,7 +15,7 @@ docs = SpectacularSwaggerView.as_view(url_name="schema")
 @cache
 def described() -> bytes:
     """The description as JSON. It is the same for everybody, and made once."""
-    found = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    found = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]  # not typed
     return orjson.dumps(found, default=str)
 
 

@@ -130,6 +130,7 @@ def _inserting(table: type[Sums], fixed: Sequence[str], sums: "QuerySet[Any, Any
     sql, parameters = sums.query.sql_with_params()
     placeholders = ", ".join(["%s"] * len(fixed))
     into = f"{quoted(table._meta.db_table)} ({', '.join(map(quoted, columns))})"
+    # All names in it are our own tables and columns.
     return f"INSERT INTO {into} SELECT {placeholders}, made.* FROM ({sql}) AS made", list(parameters)  # noqa: S608
 
 

@@ -207,6 +207,7 @@ async def statuses(workspace_id: UUID) -> list[Status]:
     """The breakers that a workspace's calls meet and that have seen a failure: its own and the environment's."""
     found: list[Status] = []
     for owner in (str(workspace_id), ENVIRONMENT):
+        # mypy finds no type for a lambda's default.
         members = await asked(lambda client, owner=owner: client.smembers(_index(owner)))  # type: ignore[misc]
         circuits = [_circuit_of(workspace_id, member) for member in sorted(members or ())]
         found.extend([status for one in circuits if (status := await _status(one))])

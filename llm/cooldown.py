@@ -59,6 +59,7 @@ async def rests(names: Collection[str]) -> dict[str, Rest]:
     found: dict[str, Rest] = {}
     for name, value in zip(wanted, kept or (), strict=False):
         if value is not None:
+            # mypy finds no type for a lambda's default.
             left_ms = await asked(lambda client, name=name: client.pttl(name))  # type: ignore[misc]
             found[name] = Rest(
                 left_s=max(1, math.ceil((left_ms or 0) / 1000)),

@@ -78,7 +78,7 @@ class RequestRefused(LLMError):
         super().__init__(message)
         self.status = status  # type: ignore[misc]  # the one error whose status the provider decides
         if status == 404:
-            self.code = "model_not_found"  # type: ignore[misc]
+            self.code = "model_not_found"  # type: ignore[misc]  # the class's, but for this one
 
 
 class BadResponse(LLMError):

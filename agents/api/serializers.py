@@ -289,7 +289,7 @@ class ChatWaitsOut(serializers.Serializer[Any]):
     approval = NeededOut()
 
 
-class ToolShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+class ToolShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # its metaclass is not typed
     target_class = "agents.api.serializers.ToolIn"
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:

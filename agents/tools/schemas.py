@@ -22,7 +22,7 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterat
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
-_Checker = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
+_Checker = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]  # not typed
 
 
 def schema_problem(schema: Any) -> tuple[str, str]:

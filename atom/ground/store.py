@@ -45,7 +45,7 @@ class GatheringStore(redis.asyncio.Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         if args[0] in BLOCKING:
-            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis is not
         [answer] = await self.gathered([(args, options)])
         if isinstance(answer, Exception):
             raise answer

@@ -38,7 +38,7 @@ def main() -> None:
     params.verbosity = -1
     params.ui = False
     server = xllamacpp.Server(params)
-    print(f"serving {file.name} on {server.listening_address}", flush=True)  # noqa: T201
+    print(f"serving {file.name} on {server.listening_address}", flush=True)  # noqa: T201  # for the log of `up`
     # The server runs in threads of its own, and has nothing to put away.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     threading.Event().wait()

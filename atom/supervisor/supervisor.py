@@ -110,6 +110,7 @@ class Supervisor:
         await self._wait_until_ready()
 
     async def _wait_until_ready(self) -> None:
+        # Compared with, not bound to.
         host = "127.0.0.1" if settings.ATOM_BIND in {"0.0.0.0", "::"} else settings.ATOM_BIND  # noqa: S104
         failing = "web"
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:

@@ -52,6 +52,7 @@ class QuestionForm(forms.Form):
 
     def __init__(self, principal: Principal, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # A ModelChoiceField, which a form's fields are not typed as.
         self.fields["agent"].queryset = agent_queries.agents_of(principal)  # type: ignore[attr-defined]
 
 

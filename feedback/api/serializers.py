@@ -37,7 +37,7 @@ class Batch(serializers.Serializer[Any]):
     feedback = serializers.ListField(child=NewFeedback(), allow_empty=False, max_length=MAX_BATCH)
 
 
-class BatchShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+class BatchShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # its metaclass is not typed
     """The list may also be sent bare."""
 
     target_class = "feedback.api.serializers.Batch"

@@ -16,6 +16,7 @@ class NewAction(serializers.Serializer[Any]):
     action = serializers.CharField(max_length=200)
     arguments = serializers.DictField(required=False, default=dict)
     # The field's name is also an attribute of every serializer, which rest framework keeps apart by itself.
+    # DRF's own `context` is a property.
     context = serializers.DictField(required=False, default=dict)  # type: ignore[assignment]
     expires_in = serializers.FloatField(required=False, default=None, allow_null=True)
 

@@ -33,8 +33,8 @@ async def one_approval(request: HttpRequest, approval_id: UUID) -> HttpResponseB
 
 
 # What the OpenAPI description looks at.
-one_approval.cls = OneApproval  # type: ignore[attr-defined]
-one_approval.initkwargs = {}  # type: ignore[attr-defined]
+one_approval.cls = OneApproval  # type: ignore[attr-defined]  # what spectacular asks a view for
+one_approval.initkwargs = {}  # type: ignore[attr-defined]  # what spectacular asks a view for
 
 
 @door("GET", scope=("chat", "approve"))

@@ -78,7 +78,7 @@ class BudgetAdmin(WorkspaceAdmin):
         """Asked once a page."""
         if not hasattr(budget, "spending"):
             budget.spending = queries.spending_of(budget)  # type: ignore[attr-defined]  # for this page only
-        return budget.spending  # type: ignore[attr-defined, no-any-return]
+        return budget.spending  # type: ignore[attr-defined, no-any-return]  # annotated by the query
 
     def save_model(self, request: HttpRequest, obj: Budget, form: Any, change: bool) -> None:
         principal, given = self.principal(request), form.cleaned_data

@@ -77,7 +77,7 @@ class ProviderFigures(serializers.Serializer[Any]):
     """Provider → its figures."""
 
 
-class ProviderFiguresShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+class ProviderFiguresShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]  # its metaclass is not typed
     target_class = "agents.api.openai.shapes.ProviderFigures"
 
     def map_serializer(self, auto_schema: AutoSchema, direction: Direction) -> dict[str, Any]:

@@ -173,6 +173,7 @@ async def _remote(connection: Connection) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def _program(connection: Connection) -> AsyncIterator[Any]:
     """The program in a folder of its own. Of our environment it has HOME, PATH and the like, and none of our keys."""
+    # Opening the null device waits for nothing.
     with tempfile.TemporaryDirectory(prefix="atom-mcp-") as folder, Path("/dev/null").open("w") as nowhere:  # noqa: ASYNC230
         server = StdioServerParameters(
             command=sys.executable,

@@ -83,8 +83,9 @@ class AsyncDoor(APIView):
 
 
 def _described(view: View[P], **methods: Any) -> View[P]:
+    # What drf-spectacular asks a view for.
     view.cls = type("Door", (AsyncDoor,), {name.lower(): method for name, method in methods.items()})  # type: ignore[attr-defined]
-    view.initkwargs = {}  # type: ignore[attr-defined]
+    view.initkwargs = {}  # type: ignore[attr-defined]  # what spectacular asks a view for
     return view
 
 

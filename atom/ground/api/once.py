@@ -151,7 +151,7 @@ class Once(views.APIView):
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         # Held before anybody reads it as a stream, as the CSRF check of a signed-in person's request does.
-        request.body  # noqa: B018
+        request.body  # noqa: B018  # reading it holds it
         return super().initialize_request(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -171,7 +171,7 @@ class Once(views.APIView):
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, _Replayed):
             # A plain answer passes through REST framework untouched.
-            return replayed(exc.stored)  # type: ignore[return-value]
+            return replayed(exc.stored)  # type: ignore[return-value]  # see above
         return super().handle_exception(exc)
 
     def _post_once(self, claim: Claim, post: Callable[..., Response], *args: Any, **kwargs: Any) -> Response:

@@ -39,7 +39,7 @@ class Described(AutoSchema):
         return [first if surface == "api" else surface]
 
 
-class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its metaclass is not typed
     """An access token; `x-api-key` and `x-goog-api-key` carry it too."""
 
     target_class = "atom.ground.api.authentication.TokenAuthentication"
@@ -49,7 +49,7 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
         return {"type": "http", "scheme": "bearer", "description": "An access token, `sk-atom-…`."}
 
 
-class CookieScheme(SessionScheme):  # type: ignore[no-untyped-call]
+class CookieScheme(SessionScheme):  # type: ignore[no-untyped-call]  # its metaclass is not typed
     """Somebody signed in to the admin."""
 
     target_class = "atom.ground.api.authentication.CookieAuthentication"

@@ -183,7 +183,7 @@ def store_and_worker(is_running: bool) -> Iterator[Finding]:
 
 
 def web(port: int) -> Finding:
-    host = "127.0.0.1" if settings.ATOM_BIND in {"0.0.0.0", "::"} else settings.ATOM_BIND  # noqa: S104
+    host = "127.0.0.1" if settings.ATOM_BIND in {"0.0.0.0", "::"} else settings.ATOM_BIND  # noqa: S104  # compared with
     name = f"[{host}]" if ":" in host else host
     try:
         answer = httpx.get(f"http://{name}:{port}/readyz", timeout=ANSWER_WITHIN_S, trust_env=False)
