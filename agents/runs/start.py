@@ -56,6 +56,18 @@ class _Asked(TypedDict):
     variant: UUID | None
 
 
+def _asked(principal: Principal, agent: Agent, door: str, model: str, variant: variants.Variant | None) -> _Asked:
+    return {
+        "agent": agent,
+        "user_id": principal.user_id,
+        "token_id": principal.token_id,
+        "door": door,
+        "model": model,
+        "allowed_models": principal.models,
+        "variant": variant.id if variant else None,
+    }
+
+
 async def start_run(
     *,
     principal: Principal,
@@ -90,15 +102,7 @@ async def start_run(
     agent = variants.varied(agent, variant)
     if request.temperature is None:
         request = replace(request, temperature=agent.temperature)
-    asked: _Asked = {
-        "agent": agent,
-        "user_id": principal.user_id,
-        "token_id": principal.token_id,
-        "door": door,
-        "model": request.model,
-        "allowed_models": principal.models,
-        "variant": variant.id if variant else None,
-    }
+    asked = _asked(principal, agent, door, request.model, variant)
     entries: list[journal.Entry] = []
     if may_wait:
         run = records.run_of(**asked)
