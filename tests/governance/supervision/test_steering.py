@@ -128,12 +128,11 @@ async def test_a_paused_run_outlives_its_listeners(
 
 
 async def test_a_lost_word_is_made_up_for_by_the_mark(
-    supervise: Open, chat: Open, helper: Agent, openai_simulator: OpenAISimulator, settings: Settings
+    supervise: Open, chat: Open, helper: Agent, openai_simulator: OpenAISimulator
 ) -> None:
     """What an operator's process leaves when it dies right after its commit."""
-    settings.ATOM_ABANDON_AFTER = 1.0
-    # The mark is looked for four times in the time after which runs are left: the answer must last longer.
-    say(openai_simulator, " ".join(["word"] * 50), delay_s=0.1)
+    # The mark is looked for every three seconds: the answer must last longer.
+    say(openai_simulator, " ".join(["word"] * 70), delay_s=0.1)
     async with chat() as talk:
         run_id, _ = await running(talk)
         await in_db(Run.objects.filter(pk=run_id).update, is_paused=True, status="paused")
