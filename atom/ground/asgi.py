@@ -26,7 +26,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 HOT_PREFIXES = ("/v1/", "/message", "/messages", "/status", "/events", "/agent/", "/mcp/")
 HOT_PATHS = re.compile(r"/(healthz|readyz|health|metrics|api/agents/[^/]+/chat/|api/runs/[^/]+/events/)")
 # What proxies add besides `X-Forwarded-…`.
-PROXY_HEADERS = (b"forwarded", b"via", b"x-real-ip")
+PROXY_HEADERS = frozenset({b"forwarded", b"via", b"x-real-ip"})
 # Here errors have Anthropic's shape.
 ANTHROPIC_PREFIX = "/v1/messages"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -34,7 +34,11 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 def header(scope: ASGIScope, name: bytes) -> bytes | None:
     """The first value of a header; names are lower-case."""
-    return next((value for key, value in scope["headers"] if key == name), None)
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None
 
 
 class SplitByPath:
@@ -132,18 +136,20 @@ class TrustedProxies:
         self.app = app
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in scope["headers"]}
+        if not any(name.startswith(b"x-forwarded-") for name in names):
+            return await self.app({**scope, "is_forwarded": not PROXY_HEADERS.isdisjoint(names)}, receive, send)
         peer = (scope.get("client") or ("",))[0]
         forwarded_for, proto = header(scope, b"x-forwarded-for"), header(scope, b"x-forwarded-proto")
         kept = [(name, value) for name, value in scope["headers"] if not name.startswith(b"x-forwarded-")]
-        is_forwarded = len(kept) < len(scope["headers"]) or any(header(scope, name) for name in PROXY_HEADERS)
-        scope = {**scope, "headers": kept, "is_forwarded": is_forwarded}
+        scope = {**scope, "headers": kept, "is_forwarded": True}
         if peer in settings.ATOM_TRUSTED_PROXIES:
             if forwarded_for:
                 scope["client"] = (forwarded_for.split(b",")[-1].strip().decode("latin-1"), 0)
             if proto in {b"http", b"https"}:
                 is_socket = scope["type"] == "websocket"
                 scope["scheme"] = ("wss" if proto == b"https" else "ws") if is_socket else proto.decode()
-        await self.app(scope, receive, send)
+        return await self.app(scope, receive, send)
 
 
 def is_own_origin(scope: ASGIScope) -> bool:

@@ -58,18 +58,25 @@ class HotHandler(ASGIHandler):
         if request is None:
             await self.send_response(refusal, send)
             return
-        answering = asyncio.create_task(self._answer(request, send))
+        answering, is_left = asyncio.current_task(), False
+
+        async def leave() -> None:
+            nonlocal is_left
+            await receive()
+            is_left = True
+            if answering is not None:
+                answering.cancel()
+
         # The only thing that a client can still say is that it goes, and then the view ends.
-        leaving = asyncio.create_task(receive())
+        leaving = asyncio.create_task(leave())
         try:
-            await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await self._answer(request, send)
+        except asyncio.CancelledError:
+            if not is_left or answering is None:
+                raise
+            answering.uncancel()
         finally:
             leaving.cancel()
-            # Does nothing to one that is done. What it holds is let go of before the connection is.
-            answering.cancel()
-            await asyncio.wait([answering])
-        if not answering.cancelled():
-            answering.result()
 
     async def _body(self, receive: Any) -> bytes:
         """The whole body; `BodyLimit` has bounded it."""

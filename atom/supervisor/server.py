@@ -9,6 +9,7 @@ import uvicorn
 from django.conf import settings
 
 from atom.ground.draining import do_first_things, start_draining
+from atom.supervisor.connections import Connection
 from atom.supervisor.sockets import Socket
 
 # `/readyz` says 503 this long while the port still answers.
@@ -49,6 +50,7 @@ def serve(listening: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        http=Connection,
         ws=Socket,
         # Each socket has its own, smaller limit.
         ws_max_size=settings.MAX_BODY_BYTES,
