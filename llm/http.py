@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary
 import httpx
 from django.conf import settings
 
-from atom.ground.http import build_client
+from atom.ground.http import GuardedClient, build_client
 from llm.messages import Deadlines
 
 T = TypeVar("T")
-_clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[frozenset[str], httpx.AsyncClient]]" = WeakKeyDictionary()
+_clients: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[frozenset[str], GuardedClient]]" = WeakKeyDictionary()
 
 
 def allowed_hosts() -> frozenset[str]:
@@ -23,7 +23,7 @@ def allowed_hosts() -> frozenset[str]:
     return hosts | {httpx.URL(local).netloc.decode()} if local else hosts
 
 
-def client() -> httpx.AsyncClient:
+def client() -> GuardedClient:
     """This event loop's client for the hosts that are allowed now; connections are kept alive and shared."""
     hosts = allowed_hosts()
     by_hosts = _clients.setdefault(asyncio.get_running_loop(), {})

@@ -7,6 +7,7 @@ letters.
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 
 from llm.events import Event, Finished, TextDelta, ThinkingDelta, ThoughtReady, ToolCallReady, WireDelta
 from llm.messages import ToolCall
@@ -92,7 +93,6 @@ class _Line:
 
     def __init__(self, secret: str) -> None:
         self._secret = secret if len(secret) >= LEAST_CHARS else ""
-        self._borders = _borders_of(self._secret)
         # So many letters at the end of what came are the key's first ones; of those, these are held back.
         self._matched = 0
         self._held = ""
@@ -103,9 +103,17 @@ class _Line:
         """What may be said now."""
         if piece:
             self._was_key = False
-        if not self._secret or (not self._matched and self._secret[0] not in piece):
+        if not self._matched and self._has_none_of(piece):
             return piece
         return "".join(map(self._after, piece))
+
+    def _has_none_of(self, piece: str) -> bool:
+        """Whether the key can neither stand in the piece nor begin at its end."""
+        return not self._secret or (self._secret[:2] not in piece and not piece.endswith(self._secret[0]))
+
+    @cached_property
+    def _borders(self) -> list[int]:
+        return _borders_of(self._secret)
 
     @property
     def is_holding(self) -> bool:

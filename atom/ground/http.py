@@ -7,7 +7,7 @@ connection, so that a name which changes its mind later is caught too. Pure Pyth
 import ipaddress
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -236,23 +236,45 @@ class _Stream(httpx.AsyncByteStream):
             await self._stream.aclose()
 
 
-def _in_pieces(request: httpx.Request) -> httpx.Request:
-    """A request whose large body is handed over bit by bit, so that writing it does not hold up everybody else."""
-    try:
-        body = request.content
-    except httpx.RequestNotRead:
-        return request
+def _in_pieces(body: bytes) -> bytes | AsyncIterator[bytes]:
+    """A large body is handed over bit by bit, so that writing it does not hold up everybody else."""
     if len(body) <= PIECE_BYTES:
-        return request
+        return body
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(body), PIECE_BYTES):
             yield body[start : start + PIECE_BYTES]
 
-    # Content-Length stands in the headers already, so this is not sent as chunks, which some servers refuse.
-    return httpx.Request(
-        request.method, request.url, headers=request.headers, content=pieces(), extensions=request.extensions
-    )
+    return pieces()
+
+
+class Answer:
+    """What came back from a POST: its status, its headers, and its body as it comes. To be closed."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status_code = response.status
+        self.headers: Mapping[str, str] = response.headers
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Raises httpx.HTTPError when the connection breaks off."""
+        try:
+            async for piece in self._response.content.iter_any():
+                yield piece
+        except aiohttp.ClientError as exc:
+            raise _error_of(exc) from exc
+
+    async def aclose(self) -> None:
+        self._response.release()
+        await self._response.wait_for_close()
+
+
+def _error_of(exc: aiohttp.ClientError) -> httpx.HTTPError:
+    if isinstance(exc, aiohttp.ServerTimeoutError):
+        return httpx.ConnectTimeout("no connection in time")
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return httpx.ConnectError("no connection")
+    return httpx.RemoteProtocolError("the connection was lost, or the answer is not HTTP")
 
 
 class GuardedTransport(AiohttpTransport):
@@ -260,21 +282,67 @@ class GuardedTransport(AiohttpTransport):
 
     def __init__(self, allowed_hosts: Collection[str], session: Callable[[], aiohttp.ClientSession]) -> None:
         super().__init__(client=session, trust_env=False)
-        self._allowed_hosts = allowed_hosts
+        self._allowed_hosts = frozenset(allowed_hosts)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         guard(str(request.url), self._allowed_hosts)
         with _named_errors():
-            response: httpx.Response = await super().handle_async_request(_in_pieces(request))
+            response: httpx.Response = await super().handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Stream(response.stream)
         return response
 
+    async def post(self, url: str, content: bytes, headers: Mapping[str, str], connect_s: float) -> Answer:
+        """See `GuardedClient.post_as_is`."""
+        guard(url, self._allowed_hosts)
+        if not isinstance(self.client, aiohttp.ClientSession):
+            self.client = self.get_client()
+        # Its length is said, so that a body in pieces is not sent as chunks, which some servers refuse.
+        said = {"User-Agent": "Atom", "Content-Length": str(len(content)), **headers}
+        try:
+            response = await self.client.request(
+                "POST",
+                url,
+                data=_in_pieces(content),
+                headers=said,
+                allow_redirects=False,
+                timeout=_connecting_within(connect_s),
+            )
+        except aiohttp.ClientError as exc:
+            raise _error_of(exc) from exc
+        return Answer(response)
+
+
+@lru_cache
+def _connecting_within(seconds: float) -> aiohttp.ClientTimeout:
+    """For name, TCP and TLS together; nothing else is bounded."""
+    return aiohttp.ClientTimeout(sock_connect=seconds, connect=seconds)
+
+
+class GuardedClient(httpx.AsyncClient):
+    """A client that follows no redirect, keeps no cookie, reads no proxy or netrc of the machine's, and is guarded."""
+
+    def __init__(self, transport: GuardedTransport, *, timeout: httpx.Timeout) -> None:
+        # One client serves many tenants: a cookie set for one must not go out with another's call.
+        no_cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+        super().__init__(
+            transport=transport, timeout=timeout, cookies=no_cookies, follow_redirects=False, trust_env=False
+        )
+        self._way_out = transport
+
+    async def post_as_is(self, url: str, content: bytes, headers: Mapping[str, str], connect_s: float) -> Answer:
+        """The answer to this POST; a connection may take `connect_s` seconds.
+
+        Straight to the transport: what httpx does around a request is not wanted here (it asks for cookies, credentials
+        and redirects), and takes longer than the rest of asking. Raises httpx.HTTPError, ForbiddenAddress.
+        """
+        return await self._way_out.post(url, content, headers, connect_s)
+
 
 def build_client(
     *, allowed_hosts: Collection[str], timeout: httpx.Timeout, resolver: AbstractResolver | None = None
-) -> httpx.AsyncClient:
-    """A client that follows no redirect, keeps no cookie, reads no proxy or netrc of the machine's, and is guarded.
+) -> GuardedClient:
+    """A guarded client.
 
     At most MAX_CONNECTIONS at once, kept alive for KEEP_ALIVE_S. Answers are not bounded: read them as streams, or
     bound them where they are read. `resolver` replaces the system's (the check stays).
@@ -289,12 +357,4 @@ def build_client(
         )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
-    # One client serves many tenants: a cookie set for one must not go out with another's call.
-    no_cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.AsyncClient(
-        transport=GuardedTransport(allowed, session),
-        timeout=timeout,
-        cookies=no_cookies,
-        follow_redirects=False,
-        trust_env=False,
-    )
+    return GuardedClient(GuardedTransport(allowed, session), timeout=timeout)

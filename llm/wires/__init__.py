@@ -6,8 +6,7 @@ Wires know no Django, no database and no routing: given an endpoint and a client
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-import httpx
-
+from atom.ground.http import GuardedClient
 from llm.events import Event, Meter
 from llm.messages import Endpoint, Request
 from llm.wires import anthropic_messages, emulated_tools, gemini, openai_chat, openai_responses
@@ -15,7 +14,7 @@ from llm.wires import anthropic_messages, emulated_tools, gemini, openai_chat, o
 
 class Wire(Protocol):
     def __call__(
-        self, request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+        self, request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
     ) -> AsyncGenerator[Event, None]:
         """Deltas as they come, then exactly one `Finished`; any failure is raised as an LLMError.
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
-import httpx
 import orjson
 
+from atom.ground.http import GuardedClient
 from llm.errors import BadResponse, LLMError, ProviderFailed
 from llm.events import (
     NO_USAGE,
@@ -76,7 +76,7 @@ _JSON_ONLY = "Answer with one JSON object and nothing else."
 
 
 async def stream(
-    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
@@ -97,7 +97,7 @@ async def stream(
 
 
 async def whole(
-    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)

@@ -7,8 +7,7 @@ yields its finish only and keeps them.
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-import httpx
-
+from atom.ground.http import GuardedClient
 from llm.errors import BadResponse, RequestRefused
 from llm.events import Event, Finished, Meter, Usage
 from llm.messages import Endpoint, Request
@@ -27,7 +26,7 @@ class Embedding:
         self._fields = dict(fields)
 
     async def __call__(
-        self, request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+        self, request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
     ) -> AsyncGenerator[Event, None]:
         if PROVIDERS[endpoint.provider].wire != WIRE:
             raise RequestRefused(f"{endpoint.provider} has no embeddings on this wire.")

@@ -12,9 +12,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import orjson
 
+from atom.ground.http import GuardedClient
 from llm.events import Event, Finished, FinishReason, Meter, TextDelta, ToolCallReady
 from llm.messages import Endpoint, Message, Part, Request, Text, Tool, ToolCall, ToolResult
 from llm.wires import openai_chat
@@ -31,7 +31,7 @@ _HALF = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}$")
 
 
 async def stream(
-    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     answer = openai_chat.stream(told(request), endpoint, client, meter)
@@ -41,7 +41,7 @@ async def stream(
 
 
 async def whole(
-    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     answer = openai_chat.whole(told(request), endpoint, client, meter)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
+from atom.ground.http import GuardedClient
 from llm.errors import BadResponse, LLMError, ProviderFailed
 from llm.events import (
     NO_USAGE,
@@ -61,7 +62,7 @@ _NO_SIGNATURE = "skip_thought_signature_validator"
 
 
 async def stream(
-    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(request, endpoint, "streamGenerateContent?alt=sse")
@@ -80,7 +81,7 @@ async def stream(
 
 
 async def whole(
-    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(request, endpoint, "generateContent")

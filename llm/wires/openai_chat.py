@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
-import httpx
 import orjson
 
+from atom.ground.http import GuardedClient
 from llm.errors import BadResponse, LLMError, ProviderFailed
 from llm.events import (
     NO_USAGE,
@@ -42,6 +42,7 @@ _REASONS: dict[str, FinishReason] = {
 # What is read here of a chunk, a choice, its delta and a call; the rest is passed on to who speaks this wire.
 _OF_CHUNK = frozenset({"id", "object", "created", "model", "choices", "usage", "x_groq", "error", "obfuscation"})
 _OF_CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs"})
+_OF_WORD = frozenset({"role", "content"})
 _OF_DELTA = frozenset({"role", "content", "refusal", "reasoning_content", "reasoning"})
 _OF_CALL = frozenset({"index", "id", "type", "function"})
 # A call under whatever name is not passed by the gate.
@@ -51,7 +52,7 @@ _NEW_LIMIT_NAME = re.compile(r"(o\d|gpt-[5-9])")
 
 
 async def stream(
-    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     """Call the model; see `llm.wires.Wire`."""
     url, headers = _address(endpoint)
@@ -72,7 +73,7 @@ async def stream(
 
 
 async def whole(
-    request: Request, endpoint: Endpoint, client: httpx.AsyncClient, meter: Meter
+    request: Request, endpoint: Endpoint, client: GuardedClient, meter: Meter
 ) -> AsyncGenerator[Event, None]:
     """The same call without streaming: all its events at once."""
     url, headers = _address(endpoint)
@@ -216,19 +217,19 @@ class _Answer:
         for choice in choices if self._is_chat else choices[:1]:
             place = int(choice.get("index") or 0) if self._is_chat else 0
             delta = choice.get(part) or {}
-            found = list(self._read_choice(delta)) if place == 0 else self._read_other(place, delta)
+            found = self._read_choice(delta) if place == 0 else self._read_other(place, delta)
             self._seen.add(place)
             for piece in delta.get("tool_calls") or []:
                 self._add_piece(place, piece)
             if finish := choice.get("finish_reason"):
                 self._reasons[place] = _REASONS.get(finish, "stop")
             yield from found
-            if self._is_chat:
+            if self._is_chat and (self._around or not _is_plain(choice, delta)):
                 yield from self._read_rest(place, choice, delta, says_words=bool(found))
 
     def _read_other(self, place: int, delta: dict[str, Any]) -> list[Event]:
         """A piece of another answer than the first."""
-        said = list(self._read_choice(delta, keeps_thoughts=False))
+        said = self._read_choice(delta, keeps_thoughts=False)
         text = "".join(event.text for event in said if isinstance(event, TextDelta))
         thinking = "".join(event.text for event in said if isinstance(event, ThinkingDelta))
         return [WireDelta(place, text=text, thinking=thinking)] if text or thinking else []
@@ -249,7 +250,14 @@ class _Answer:
             self._told |= around
             yield WireDelta(place, beside=beside, within=within, around=around)
 
-    def _read_choice(self, delta: dict[str, Any], *, keeps_thoughts: bool = True) -> Iterator[Event]:
+    def _read_choice(self, delta: dict[str, Any], *, keeps_thoughts: bool = True) -> list[Event]:
+        content = delta.get("content")
+        if isinstance(content, str) and delta.keys() <= _OF_WORD:
+            # Nearly all of them.
+            return [TextDelta(text_of(content))] if content else []
+        return list(self._read_any(delta, keeps_thoughts=keeps_thoughts))
+
+    def _read_any(self, delta: dict[str, Any], *, keeps_thoughts: bool) -> Iterator[Event]:
         details = delta.get("reasoning_details") or []
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if details and not thought:
@@ -328,6 +336,11 @@ class _Thoughts:
         """The field with all of it; empty when there is nothing to give back."""
         found = {"reasoning_content": self._text, "reasoning_details": list(self._details.values())}.get(self._name)
         return {self._name: found} if found else {}
+
+
+def _is_plain(choice: dict[str, Any], delta: dict[str, Any]) -> bool:
+    """Whether there is nothing in it that no other wire knows, as in nearly all of them."""
+    return choice.keys() <= _OF_CHOICE and delta.keys() <= _OF_DELTA and not choice.get("logprobs")
 
 
 def unknown_of(found: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, cast
 
 import httpx
 import orjson
 from httpx_sse import EventSource, SSEError
 
-from atom.ground.http import ForbiddenAddress
+from atom.ground.http import Answer, ForbiddenAddress, GuardedClient
 from llm.errors import (
     BadResponse,
     ConnectFailed,
@@ -33,20 +34,19 @@ MAX_WHOLE_BYTES = 64 * 1024 * 1024
 
 
 async def post_sse(
-    url: str, body: dict[str, Any], headers: Mapping[str, str], endpoint: Endpoint, client: httpx.AsyncClient
+    url: str, body: dict[str, Any], headers: Mapping[str, str], endpoint: Endpoint, client: GuardedClient
 ) -> AsyncGenerator[str, None]:
     """The `data` of each server-sent event of the answer to this POST.
 
     Raises an LLMError for whatever goes wrong, in our words; the provider's own text is never read out.
     """
     clock = _Clock(endpoint)
-    request = _request_of(url, body, headers, endpoint, client)
-    response = await _send(request, endpoint, client, clock)
+    answer = await _send(url, body, headers, client, clock)
     try:
-        if response.status_code != httpx.codes.OK:
-            raise error_of_status(endpoint.provider, response.status_code, response.headers)
+        if answer.status_code != httpx.codes.OK:
+            raise error_of_status(endpoint.provider, answer.status_code, answer.headers)
         # The source asks an answer for its headers and its text, and nothing else.
-        source = EventSource(cast(httpx.Response, _Timed(response, clock)))
+        source = EventSource(cast(httpx.Response, _Timed(answer, clock)))
         async with aclosing(source.aiter_sse()) as events:
             async for event in events:
                 clock.heard()
@@ -57,21 +57,20 @@ async def post_sse(
     except httpx.HTTPError as exc:
         raise BadResponse(f"The connection to {endpoint.provider} broke off in the middle of its answer.") from exc
     finally:
-        await response.aclose()
+        await answer.aclose()
 
 
 async def post_json(
-    url: str, body: dict[str, Any], headers: Mapping[str, str], endpoint: Endpoint, client: httpx.AsyncClient
+    url: str, body: dict[str, Any], headers: Mapping[str, str], endpoint: Endpoint, client: GuardedClient
 ) -> dict[str, Any]:
     """The JSON object that answers this POST, under the deadlines and errors of `post_sse`."""
     clock = _Clock(endpoint)
-    own = {"Accept": "application/json", **headers}
-    response = await _send(_request_of(url, body, own, endpoint, client), endpoint, client, clock)
+    answer = await _send(url, body, {"Accept": "application/json", **headers}, client, clock)
     try:
-        if response.status_code != httpx.codes.OK:
-            raise error_of_status(endpoint.provider, response.status_code, response.headers)
+        if answer.status_code != httpx.codes.OK:
+            raise error_of_status(endpoint.provider, answer.status_code, answer.headers)
         raw = bytearray()
-        async with aclosing(_pieces(response)) as pieces:
+        async with aclosing(answer.pieces()) as pieces:
             while (piece := await clock.next(pieces)) is not None:
                 clock.heard()
                 raw += piece
@@ -83,7 +82,7 @@ async def post_json(
     except httpx.HTTPError as exc:
         raise BadResponse(f"The connection to {endpoint.provider} broke off in the middle of its answer.") from exc
     finally:
-        await response.aclose()
+        await answer.aclose()
     if not isinstance(found, dict):
         raise BadResponse(f"{endpoint.provider} answered with JSON that is not an object.")
     return found
@@ -92,14 +91,14 @@ async def post_json(
 class _Timed:
     """An answer whose text comes under the deadlines: they are looked at once a piece, which may hold many events."""
 
-    def __init__(self, response: httpx.Response, clock: "_Clock") -> None:
-        self.headers = response.headers
-        self._response, self._clock = response, clock
+    def __init__(self, answer: Answer, clock: "_Clock") -> None:
+        self.headers = answer.headers
+        self._answer, self._clock = answer, clock
 
     async def aiter_text(self) -> AsyncGenerator[str, None]:
         # Server-sent events are always UTF-8, whatever the header says.
         decoder = getincrementaldecoder("utf-8")(errors="replace")
-        async with aclosing(_pieces(self._response)) as pieces:
+        async with aclosing(self._answer.pieces()) as pieces:
             while (piece := await self._clock.next(pieces)) is not None:
                 if text := decoder.decode(piece):
                     yield text
@@ -107,49 +106,39 @@ class _Timed:
             yield text
 
 
-async def _pieces(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body in pieces, as a generator that can be closed."""
-    async for piece in response.aiter_bytes():
-        yield piece
-
-
-def _request_of(
-    url: str, body: dict[str, Any], headers: Mapping[str, str], endpoint: Endpoint, client: httpx.AsyncClient
-) -> httpx.Request:
-    connect_s = endpoint.deadlines.connect_s
-    # A compressed stream comes in blocks: words would arrive late.
-    own = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
-    # `pool` bounds name, TCP and TLS together; the other deadlines are the clock's.
-    timeout = httpx.Timeout(None, connect=connect_s, pool=connect_s)
-    try:
-        return client.build_request(
-            "POST", url, content=orjson.dumps(body), headers={**own, **headers}, timeout=timeout
-        )
-    except httpx.InvalidURL as exc:
-        raise ConnectFailed(f"The base URL of {endpoint.provider} is not a URL.") from exc
+@lru_cache(maxsize=1024)
+def _written(url: str) -> str:
+    """The URL as it goes out."""
+    return str(httpx.URL(url))
 
 
 async def _send(
-    request: httpx.Request, endpoint: Endpoint, client: httpx.AsyncClient, clock: "_Clock"
-) -> httpx.Response:
+    url: str, body: dict[str, Any], headers: Mapping[str, str], client: GuardedClient, clock: "_Clock"
+) -> Answer:
+    endpoint = clock.endpoint
+    limit_s = endpoint.deadlines.connect_s
+    # A compressed stream comes in blocks: words would arrive late.
+    own = {"Content-Type": "application/json", "Accept": "text/event-stream", "Accept-Encoding": "identity"}
     try:
-        response = await clock.first(client.send(request, stream=True))
+        answer = await clock.first(client.post_as_is(_written(url), orjson.dumps(body), {**own, **headers}, limit_s))
+    except httpx.InvalidURL as exc:
+        raise ConnectFailed(f"The base URL of {endpoint.provider} is not a URL.") from exc
     except httpx.TimeoutException as exc:
-        limit = endpoint.deadlines.connect_s
-        raise TimedOut(f"{endpoint.provider} did not accept a connection within {limit:g} s.") from exc
+        raise TimedOut(f"{endpoint.provider} did not accept a connection within {limit_s:g} s.") from exc
     except httpx.HTTPError as exc:
         raise ConnectFailed(f"{endpoint.provider} could not be reached.") from exc
     except ForbiddenAddress as exc:
         raise ConnectFailed(f"{endpoint.provider} is at an address that may not be called: {exc.message}") from exc
     if endpoint.heard is not None:
-        endpoint.heard(response.headers)
-    return response
+        endpoint.heard(answer.headers)
+    return answer
 
 
 class _Clock:
     """The deadlines of one call. Each await gets the nearest one; only waiting counts, never the reader's time."""
 
     def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
         self._provider = endpoint.provider
         self._limits = endpoint.deadlines
         self._end = asyncio.get_running_loop().time() + endpoint.deadlines.total_s
@@ -158,7 +147,7 @@ class _Clock:
         # When who waits has waited for too long; None until somebody waits.
         self._until: float | None = self._first_end
 
-    async def first(self, sending: Awaitable[httpx.Response]) -> httpx.Response:
+    async def first(self, sending: Awaitable[Answer]) -> Answer:
         """The response's headers."""
         try:
             async with asyncio.timeout_at(min(self._first_end, self._end)):

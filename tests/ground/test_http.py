@@ -2,15 +2,25 @@
 
 import asyncio
 import ipaddress
+import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
 
 import httpx
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from atom.ground.http import ForbiddenAddress, build_client, guard, guard_resolved, is_public
+from atom.ground.http import (
+    PIECE_BYTES,
+    ForbiddenAddress,
+    GuardedClient,
+    build_client,
+    guard,
+    guard_resolved,
+    is_public,
+)
 from tests.simulators.openai import OpenAISimulator
 
 FORBIDDEN = [
@@ -187,39 +197,60 @@ class Answers(AbstractResolver):
 
 
 TIMEOUT = httpx.Timeout(5)
+Ask: TypeAlias = Callable[[GuardedClient, str], Awaitable[tuple[int, bytes]]]
+
+
+async def with_httpx(client: GuardedClient, url: str) -> tuple[int, bytes]:
+    answer = await client.post(url, content=b"{}")
+    return answer.status_code, answer.content
+
+
+async def as_it_is(client: GuardedClient, url: str) -> tuple[int, bytes]:
+    answer = await client.post_as_is(url, b"{}", {}, 5)
+    try:
+        return answer.status_code, b"".join([piece async for piece in answer.pieces()])
+    finally:
+        await answer.aclose()
+
+
+@pytest.fixture(params=[with_httpx, as_it_is])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Both ways out: what holds for one holds for the other."""
+    way: Ask = request.param
+    return way
 
 
 async def test_a_name_that_resolves_to_a_private_address_is_refused_at_connect(
-    openai_simulator: OpenAISimulator,
+    openai_simulator: OpenAISimulator, ask: Ask
 ) -> None:
-    url = f"http://rebind.example.com:{openai_simulator.port}/v1/models"
+    url = f"http://rebind.example.com:{openai_simulator.port}/tools/any"
     async with build_client(allowed_hosts=[], timeout=TIMEOUT, resolver=Answers("127.0.0.1")) as client:
         with pytest.raises(ForbiddenAddress):
-            await client.get(url)
+            await ask(client, url)
     async with build_client(
         allowed_hosts=["rebind.example.com"], timeout=TIMEOUT, resolver=Answers("127.0.0.1")
     ) as client:
-        assert (await client.get(url)).status_code == 200
+        assert (await ask(client, url))[0] == 200
 
 
-async def test_one_private_address_among_public_ones_is_refused() -> None:
+async def test_one_private_address_among_public_ones_is_refused(ask: Ask) -> None:
     async with build_client(allowed_hosts=[], timeout=TIMEOUT, resolver=Answers("8.8.8.8", "10.0.0.1")) as client:
         with pytest.raises(ForbiddenAddress):
-            await client.get("http://mixed.example.com/")
+            await ask(client, "http://mixed.example.com/")
 
 
-async def test_the_system_resolver_is_watched_too() -> None:
+async def test_the_system_resolver_is_watched_too(ask: Ask) -> None:
     # The machine's own name stands in its hosts file, with an address of its own network.
     name = socket.gethostname()
     async with build_client(allowed_hosts=[], timeout=TIMEOUT) as client:
         with pytest.raises((ForbiddenAddress, httpx.ConnectError)):
-            await client.get(f"http://{name}/")
+            await ask(client, f"http://{name}/")
 
 
-async def test_a_literal_address_is_refused_by_the_client_itself(openai_simulator: OpenAISimulator) -> None:
+async def test_a_literal_address_is_refused_by_the_client_itself(openai_simulator: OpenAISimulator, ask: Ask) -> None:
     async with build_client(allowed_hosts=[], timeout=TIMEOUT) as client:
         with pytest.raises(ForbiddenAddress):
-            await client.get(f"{openai_simulator.base_url}/models")
+            await ask(client, f"{openai_simulator.base_url}/models")
 
 
 @pytest.fixture
@@ -263,7 +294,7 @@ async def strange_server() -> AsyncIterator[str]:
         "dropped": dropped,
         "halved": halved,
     }.items():
-        app.router.add_get(f"/{name}", handler)
+        app.router.add_post(f"/{name}", handler)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -272,45 +303,45 @@ async def strange_server() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[GuardedClient]:
     async with build_client(allowed_hosts=["127.0.0.1"], timeout=TIMEOUT) as made:
         yield made
 
 
-async def test_a_redirect_is_not_followed(strange_server: str, client: httpx.AsyncClient) -> None:
-    assert (await client.get(f"{strange_server}/redirect")).status_code == 302
+async def test_a_redirect_is_not_followed(strange_server: str, client: GuardedClient, ask: Ask) -> None:
+    assert (await ask(client, f"{strange_server}/redirect"))[0] == 302
 
 
 async def test_a_cookie_set_for_one_call_is_not_sent_with_the_next(
-    strange_server: str, client: httpx.AsyncClient
+    strange_server: str, client: GuardedClient, ask: Ask
 ) -> None:
-    await client.get(f"{strange_server}/cookie")
-    assert (await client.get(f"{strange_server}/seen")).json() == {"cookie": None}
+    await ask(client, f"{strange_server}/cookie")
+    assert await ask(client, f"{strange_server}/seen") == (200, b'{"cookie": null}')
 
 
 async def test_the_machines_proxy_is_not_used(
-    strange_server: str, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    strange_server: str, client: GuardedClient, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    assert (await client.get(f"{strange_server}/seen")).status_code == 200
+    assert (await ask(client, f"{strange_server}/seen"))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["broken", "dropped"])
-async def test_a_lost_connection_is_no_timeout(strange_server: str, client: httpx.AsyncClient, path: str) -> None:
+async def test_a_lost_connection_is_no_timeout(strange_server: str, client: GuardedClient, ask: Ask, path: str) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
-        await client.get(f"{strange_server}/{path}")
+        await ask(client, f"{strange_server}/{path}")
 
 
-async def test_an_answer_cut_in_half_is_a_read_error(strange_server: str, client: httpx.AsyncClient) -> None:
+async def test_an_answer_cut_in_half_is_a_read_error(strange_server: str, client: GuardedClient, ask: Ask) -> None:
     with pytest.raises(httpx.TransportError) as caught:
-        await client.get(f"{strange_server}/halved")
+        await ask(client, f"{strange_server}/halved")
     assert not isinstance(caught.value, httpx.TimeoutException)
 
 
-async def test_a_refused_connection_is_a_connect_error(client: httpx.AsyncClient) -> None:
+async def test_a_refused_connection_is_a_connect_error(client: GuardedClient, ask: Ask) -> None:
     with pytest.raises(httpx.ConnectError):
-        await client.get("http://127.0.0.1:1/")
+        await ask(client, "http://127.0.0.1:1/")
 
 
 async def test_a_read_timeout_is_a_timeout(openai_simulator: OpenAISimulator) -> None:
@@ -318,3 +349,31 @@ async def test_a_read_timeout_is_a_timeout(openai_simulator: OpenAISimulator) ->
     async with build_client(allowed_hosts=["127.0.0.1"], timeout=httpx.Timeout(0.2)) as client:
         with pytest.raises(httpx.TimeoutException):
             await asyncio.wait_for(client.post(f"{openai_simulator.base_url}/chat/completions", json={}), 5)
+
+
+async def test_a_large_body_goes_out_whole_and_with_its_length(openai_simulator: OpenAISimulator) -> None:
+    said = {"text": "x" * 3 * PIECE_BYTES}
+    async with build_client(allowed_hosts=["127.0.0.1"], timeout=TIMEOUT) as client:
+        answer = await client.post_as_is(openai_simulator.tool_url("any"), json.dumps(said).encode(), {}, 5)
+        await answer.aclose()
+    [seen] = openai_simulator.tool_calls
+    assert seen.json == said
+    assert "transfer-encoding" not in seen.headers
+    assert seen.headers["user-agent"] == "Atom"
+
+
+async def test_a_connection_that_is_not_taken_is_given_up_in_time() -> None:
+    # It listens and takes nobody: once its line is full, nobody gets in.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(8)]
+        try:
+            for one in waiting:
+                one.setblocking(False)
+                one.connect_ex(address)
+            async with build_client(allowed_hosts=["127.0.0.1"], timeout=TIMEOUT) as client:
+                with pytest.raises(httpx.TimeoutException):
+                    await asyncio.wait_for(client.post_as_is(f"http://127.0.0.1:{address[1]}/", b"{}", {}, 0.2), 5)
+        finally:
+            for one in waiting:
+                one.close()

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from atom.ground.http import build_client
+from atom.ground.http import GuardedClient, build_client
 from llm import http
 from llm.events import Event, Meter, TextDelta
 from llm.messages import Deadlines, Endpoint, Message, Request, Text
@@ -24,7 +24,7 @@ async def no_client_left() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def upstream() -> AsyncIterator[httpx.AsyncClient]:
+async def upstream() -> AsyncIterator[GuardedClient]:
     async with build_client(allowed_hosts=["127.0.0.1"], timeout=httpx.Timeout(None)) as made:
         yield made
 
@@ -44,7 +44,7 @@ def text_of(events: list[Event]) -> str:
 
 
 @pytest.fixture
-def events_of(upstream: httpx.AsyncClient, endpoint: Endpoint) -> EventsOf:
+def events_of(upstream: GuardedClient, endpoint: Endpoint) -> EventsOf:
     """All events of one call on the wire; `seen`, if given, has them even when the call fails."""
 
     async def gather(

@@ -5,9 +5,9 @@ import socket
 from contextlib import aclosing
 from dataclasses import replace
 
-import httpx
 import pytest
 
+from atom.ground.http import GuardedClient
 from llm.errors import (
     TimedOut,
 )
@@ -80,7 +80,7 @@ async def full_queue(events_of: EventsOf, endpoint: Endpoint) -> None:
 
 
 async def test_a_stream_that_is_left_lets_go_of_the_provider(
-    upstream: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
+    upstream: GuardedClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
 ) -> None:
     openai_simulator.will_say(" ".join("x" * 200), delay_s=0.02)
     async with aclosing(openai_chat.stream(asking(), endpoint, upstream, Meter())) as answer:
@@ -94,7 +94,7 @@ async def test_a_stream_that_is_left_lets_go_of_the_provider(
 
 
 async def test_a_reader_who_takes_their_time_is_no_silence(
-    upstream: httpx.AsyncClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
+    upstream: GuardedClient, endpoint: Endpoint, openai_simulator: OpenAISimulator
 ) -> None:
     openai_simulator.will_say("one two three")
     seen = []

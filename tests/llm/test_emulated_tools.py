@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
+from atom.ground.http import GuardedClient
 from llm.events import Event, Finished, Meter, TextDelta, ToolCallReady
 from llm.messages import Deadlines, Endpoint, Message, Request, Text, Tool, ToolCall, ToolResult
 from llm.registry import PROVIDERS
@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whol
 
 
 class Talk:
-    def __init__(self, simulator: OpenAISimulator, client: httpx.AsyncClient) -> None:
+    def __init__(self, simulator: OpenAISimulator, client: GuardedClient) -> None:
         self.simulator = simulator
         self._client = client
 
@@ -36,7 +36,7 @@ class Talk:
 
 
 @pytest.fixture
-async def talk(openai_simulator: OpenAISimulator, upstream: httpx.AsyncClient) -> Talk:
+async def talk(openai_simulator: OpenAISimulator, upstream: GuardedClient) -> Talk:
     return Talk(openai_simulator, upstream)
 
 

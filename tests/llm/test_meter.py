@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from decimal import Decimal
 
-import httpx
 import orjson
 import pytest
 import redis
 
+from atom.ground.http import GuardedClient
 from atom.ground.models import Workspace
 from llm import attempts, metrics
 from llm.errors import BadResponse, LLMError
@@ -30,7 +30,7 @@ SENT = {"prompt_tokens": 1000, "completion_tokens": 10}
 
 
 @pytest.fixture(params=COUNT_ALONG, ids=lambda kit: kit.wire)
-async def talk(request: pytest.FixtureRequest, upstream: httpx.AsyncClient) -> AsyncIterator[Talk]:
+async def talk(request: pytest.FixtureRequest, upstream: GuardedClient) -> AsyncIterator[Talk]:
     kit: Kit = request.param
     with kit.simulator() as simulator:
         yield Talk(kit, simulator, upstream)
@@ -58,7 +58,7 @@ async def test_a_stream_that_is_cut_leaves_what_was_counted(talk: Talk) -> None:
 @pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("kit", KITS, ids=lambda kit: kit.wire)
 async def test_an_explicit_zero_is_something_else_than_nothing(
-    kit: Kit, upstream: httpx.AsyncClient, streamed: bool
+    kit: Kit, upstream: GuardedClient, streamed: bool
 ) -> None:
     with kit.simulator() as simulator:
         talk = Talk(kit, simulator, upstream)
@@ -69,7 +69,7 @@ async def test_an_explicit_zero_is_something_else_than_nothing(
             assert meter.usage == expected
 
 
-async def test_a_response_that_failed_tells_what_it_used(upstream: httpx.AsyncClient) -> None:
+async def test_a_response_that_failed_tells_what_it_used(upstream: GuardedClient) -> None:
     failed = {
         "status": "failed",
         "error": {"code": "server_error", "message": "broke"},
@@ -83,7 +83,7 @@ async def test_a_response_that_failed_tells_what_it_used(upstream: httpx.AsyncCl
     assert meter.usage == Usage(11, 6, 3, 2)
 
 
-async def test_a_gemini_chunk_that_is_refused_has_counted_all_the_same(upstream: httpx.AsyncClient) -> None:
+async def test_a_gemini_chunk_that_is_refused_has_counted_all_the_same(upstream: GuardedClient) -> None:
     kit = next(kit for kit in KITS if kit.wire == "gemini")
     broken = {
         "candidates": [{"content": {"parts": []}, "finishReason": "MALFORMED_FUNCTION_CALL"}],
@@ -97,7 +97,7 @@ async def test_a_gemini_chunk_that_is_refused_has_counted_all_the_same(upstream:
     assert meter.usage == Usage(11, 6)
 
 
-async def test_a_count_that_no_model_can_reach_is_none(upstream: httpx.AsyncClient) -> None:
+async def test_a_count_that_no_model_can_reach_is_none(upstream: GuardedClient) -> None:
     for kit in KITS:
         with kit.simulator() as simulator:
             simulator.will_say("x", usage=kit.usage(10**12, 7, 0, 0))

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 
+from atom.ground.http import GuardedClient
 from llm.errors import BadResponse, ConnectFailed, KeyRefused, ProviderFailed, RateLimited, RequestRefused, TimedOut
 from llm.events import Event, Finished, Meter, TextDelta, ThinkingDelta, ThoughtReady, ToolCallReady, Usage
 from llm.messages import Image, Message, Request, Text, Tool, ToolCall, ToolResult
@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whol
 
 
 @pytest.fixture(params=KITS, ids=lambda kit: kit.wire)
-async def talk(request: pytest.FixtureRequest, upstream: httpx.AsyncClient) -> AsyncIterator[Talk]:
+async def talk(request: pytest.FixtureRequest, upstream: GuardedClient) -> AsyncIterator[Talk]:
     kit: Kit = request.param
     with kit.simulator() as simulator:
         yield Talk(kit, simulator, upstream)

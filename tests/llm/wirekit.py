@@ -5,8 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
+from atom.ground.http import GuardedClient
 from llm.events import Event, Meter
 from llm.messages import Deadlines, Endpoint, Request
 from llm.wires import WHOLE, WIRES
@@ -136,7 +135,7 @@ KITS = (
 class Talk:
     """A wire that talks to its own running simulator."""
 
-    def __init__(self, kit: Kit, simulator: Simulator, client: httpx.AsyncClient) -> None:
+    def __init__(self, kit: Kit, simulator: Simulator, client: GuardedClient) -> None:
         self.kit = kit
         self.simulator = simulator
         self.client = client
