@@ -11,6 +11,7 @@ from agents.runs import lost, turns
 from agents.runs.live import LEASE_S, lease_key, live
 from agents.runs.start import go_on
 from atom.ground.store import close_store, sync_store
+from llm import metrics
 from llm.http import close_client
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
             await live().rest()
             return result
         finally:
+            await metrics.flush()
             await close_client()
             await close_store()
 

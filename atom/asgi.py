@@ -30,6 +30,7 @@ from atom.ground.draining import draining_s, on_drain, on_shutdown  # noqa: E402
 from atom.ground.hot import HotHandler  # noqa: E402
 from atom.ground.store import close_store  # noqa: E402
 from governance.routing import websocket_urlpatterns as governance_sockets  # noqa: E402
+from llm import metrics  # noqa: E402
 from llm.http import close_client  # noqa: E402
 
 # Of the time to drain, runs get this part; the rest is for telling their listeners how they ended.
@@ -41,7 +42,7 @@ async def drain_runs() -> None:
 
 
 on_drain(drain_runs)
-for last_thing in (drain_runs, close_client, close_store):
+for last_thing in (drain_runs, metrics.flush, close_client, close_store):
     on_shutdown(last_thing)
 
 websocket_urlpatterns = [*chat_sockets, *governance_sockets]

@@ -77,7 +77,6 @@ async def ask(
     endpoint = turn.candidate.endpoint
     endpoint = replace(endpoint, deadlines=replace(endpoint.deadlines, total_s=left_s), heard=turn.heard)
     wire = wire or (WIRES if turn.streamed else WHOLE)[turn.candidate.wire]
-    request = replace(request, model=turn.candidate.model)
     redactor = Redactor(endpoint.secret)
     try:
         async with aclosing(wire(request, endpoint, http.client(), turn.meter)) as answer:
@@ -196,11 +195,12 @@ class Turn:
 
     async def settle(self) -> None:
         """Tell the breaker, the purse, the metrics and the key."""
-        await asyncio.gather(self._judge(), self._pay(), self._count(), self._care_for_key())
-
-    async def _pay(self) -> None:
-        if self._hold is not None:
-            await self._hold.settle(self.cost_usd or Decimal(0))
+        self._count()
+        if self._hold is None:
+            await self._judge()
+        else:
+            await asyncio.gather(self._judge(), self._hold.settle(self.cost_usd or Decimal(0)))
+        await self._care_for_key()
 
     async def _judge(self) -> None:
         if self._permit is None:
@@ -210,12 +210,12 @@ class Turn:
         verdict: breaker.Verdict = "left" if is_silent else "failed" if self.error else "succeeded"
         await breaker.record(self._permit, verdict)
 
-    async def _count(self) -> None:
+    def _count(self) -> None:
         provider, model = self.candidate.provider, self.candidate.model
         sent = replace(self.usage, output_tokens=0, reasoning_tokens=0)
         cost = self.cost_usd or Decimal(0)
         cost_in = (self._price_of(sent) if cost else None) or Decimal(0)
-        await metrics.record(
+        metrics.record(
             workspace_id=self._workspace_id,
             provider=provider,
             model=model,

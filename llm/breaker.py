@@ -5,6 +5,7 @@ time; two successes close it. Each change of state begins a new generation, and 
 Without the store there is no breaker, and calls go on.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -14,6 +15,7 @@ import orjson
 import redis.asyncio
 from django.conf import settings
 
+from atom.ground.together import together
 from llm.errors import BreakerOpen
 from llm.shared import asked, run_script
 
@@ -26,6 +28,10 @@ SUCCESSES_TO_CLOSE = 2
 KEEP_S = 86_400
 # The owner of breakers around the environment's keys, which belong to no workspace.
 ENVIRONMENT = "environment"
+# For so long a process remembers which breakers are open. It only says whom to ask last: each call that goes out
+# needs the leave of the breaker itself.
+REMEMBER_S = 0.1
+REMEMBER_MOST = 10_000
 
 # May a call go out? Gives {admitted, generation, is a probe, ms until the next probe}. The store's clock counts.
 _ADMIT = """
@@ -160,7 +166,8 @@ async def record(permit: Permit, verdict: Verdict) -> None:
         return
     circuit = permit.circuit
     args = [permit.generation, verdict, FAILURES_TO_OPEN, SUCCESSES_TO_CLOSE, KEEP_S, circuit.member]
-    await run_script(_RECORD, [circuit.key, _index(circuit.owner)], args)
+    if await run_script(_RECORD, [circuit.key, _index(circuit.owner)], args) == b"open":
+        _opened.clear()
 
 
 async def renew(permit: Permit, *, probe_s: float) -> None:
@@ -169,13 +176,33 @@ async def renew(permit: Permit, *, probe_s: float) -> None:
 
 async def reset(circuit: Circuit) -> None:
     await run_script(_RESET, [circuit.key, _index(circuit.owner)], [KEEP_S, circuit.member])
+    _opened.clear()
+
+
+# Until when (monotonic) it is remembered, and which are open.
+_opened: dict[UUID, tuple[float, frozenset[Circuit]]] = {}
 
 
 async def opened(workspace_id: UUID) -> frozenset[Circuit]:
     """The breakers that would refuse a call of this workspace now; not those that are due for a probe.
 
-    None, when the store is away.
+    None, when the store is away. What others opened is known within REMEMBER_S.
     """
+    known = _opened.get(workspace_id)
+    if known is not None and known[0] > time.monotonic():
+        return known[1]
+    return await together((opened, workspace_id), lambda: _look_up(workspace_id))
+
+
+async def _look_up(workspace_id: UUID) -> frozenset[Circuit]:
+    found = await _opened_now(workspace_id)
+    if len(_opened) >= REMEMBER_MOST:
+        _opened.clear()
+    _opened[workspace_id] = (time.monotonic() + REMEMBER_S, found)
+    return found
+
+
+async def _opened_now(workspace_id: UUID) -> frozenset[Circuit]:
     owners = (str(workspace_id), ENVIRONMENT)
     found: Any = await asked(lambda client: _all(client, [("SMEMBERS", _index(owner)) for owner in owners]))
     circuits = [_circuit_of(workspace_id, member) for members in found or () for member in members]

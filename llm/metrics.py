@@ -1,11 +1,15 @@
 """How providers fare: counts, tokens, cost and latencies of each workspace, in constant memory, for all processes.
 
+What a process has seen gathers there for a moment, and then is told to the store, for many calls at once.
+
 The store keeps a hash for each slot of time: 10 s slots for the last quarter of an hour, 5 min slots for a day; and
 one that counts on for as long as the workspace calls anybody at all.
 Latencies go into buckets on a logarithmic scale, so a percentile is exact to a tenth of its value.
 """
 
+import asyncio
 import math
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +41,8 @@ MOST_FIELDS = 2000
 OTHER_MODEL = "(other models)"
 # Money is counted in whole 10⁻¹² dollars: counters of the store are integers.
 PICO = Decimal(10) ** 12
+# A process that is killed takes with it what it counted for so long.
+GATHER_S = 0.2
 
 # KEYS: the slots; ARGV: most fields, then for each slot its seconds to live, then provider, model, its stand-in, pairs.
 _RECORD = """
@@ -134,7 +140,22 @@ def milliseconds_of(bucket: int) -> float:
     return float(GROWTH ** (bucket - 0.5)) if bucket else 0.5
 
 
-async def record(
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Which counters of which model."""
+
+    slots: tuple[str, ...]
+    provider: str
+    model: str
+
+
+# What the store has not been told yet, by all event loops of this process.
+_untold: defaultdict[_Where, Counter[str]] = defaultdict(Counter)
+_untold_lock = threading.Lock()
+_tellers: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
+
+
+def record(
     *,
     workspace_id: UUID,
     provider: str,
@@ -145,7 +166,10 @@ async def record(
     cost_in: Decimal,
     cost_out: Decimal,
 ) -> None:
-    """One call to a provider has ended. Dollars for what was sent (`cost_in`) and said."""
+    """One call to a provider has ended. Dollars for what was sent (`cost_in`) and said.
+
+    The store is told within GATHER_S seconds; readers in this process find it at once.
+    """
     figures: dict[str, int] = {
         "requests": 1,
         outcome: 1,
@@ -160,14 +184,38 @@ async def record(
     if watch.first_s is not None:
         figures[f"ttft.{bucket_of(watch.first_s)}"] = 1
     now = int(time.time())
-    slots = [*(_slot(workspace_id, size, now) for size, _ in (FINE, COARSE)), _ever(workspace_id)]
+    slots = (*(_slot(workspace_id, size, now) for size, _ in (FINE, COARSE)), _ever(workspace_id))
+    with _untold_lock:
+        _untold[_Where(slots, provider, model)].update(figures)
+    loop = asyncio.get_running_loop()
+    if loop not in _tellers:
+        _tellers[loop] = loop.create_task(_tell())
+        _tellers[loop].add_done_callback(lambda _: _tellers.pop(loop, None))
+
+
+async def _tell() -> None:
+    while _untold:
+        await asyncio.sleep(GATHER_S)
+        await flush()
+
+
+async def flush() -> None:
+    """Tell the store what has gathered. While it is away, nothing is counted."""
+    with _untold_lock:
+        told = dict(_untold)
+        _untold.clear()
     lives = [*(kept + size for size, kept in (FINE, COARSE)), EVER_S]
-    pairs = [part for name, value in figures.items() if value for part in (name, value)]
-    await run_script(_RECORD, slots, [MOST_FIELDS, *lives, provider, model, OTHER_MODEL, *pairs])
+    scripts = []
+    for where, figures in told.items():
+        pairs = [part for name, value in figures.items() if value for part in (name, value)]
+        args = [MOST_FIELDS, *lives, where.provider, where.model, OTHER_MODEL, *pairs]
+        scripts.append(run_script(_RECORD, where.slots, args))
+    await asyncio.gather(*scripts)
 
 
 async def figures_of(workspace_id: UUID, *, window_s: int = DEFAULT_WINDOW_S) -> dict[str, dict[str, Figures]]:
     """Provider → model → figures of the workspace's own calls in the last `window_s` seconds."""
+    await flush()
     size, _ = FINE if window_s <= FINE[1] else COARSE
     now = int(time.time())
     slots = [_slot(workspace_id, size, at) for at in _slot_times(now, window_s, size)]
@@ -176,6 +224,7 @@ async def figures_of(workspace_id: UUID, *, window_s: int = DEFAULT_WINDOW_S) ->
 
 async def figures_ever(workspace_ids: Sequence[UUID]) -> list[dict[str, dict[str, Figures]]]:
     """For each workspace its provider → model → figures, counted since it began; empty while the store is away."""
+    await flush()
     kept = await asked(lambda client: _read(client, [_ever(one) for one in workspace_ids]))
     return [_summed([slot]) for slot in kept or ({} for _ in workspace_ids)]
 

@@ -29,8 +29,10 @@ from atom.ground.models import Membership, Role, User, Workspace
 from atom.ground.principal import Principal
 from atom.ground.services import add_member, create_user, create_workspace
 from atom.ground.tokens import create_token, principal_of_user
+from atom.supervisor.connections import Connection
 from atom.supervisor.parts import free_port
 from atom.supervisor.sockets import Socket
+from llm import cooldown
 from tests.emptying import empty_by_deleting
 from tests.openapi import CheckedClient
 from tests.simulators.mcp_server import http_server
@@ -91,6 +93,8 @@ def store(store_url: str, settings: Settings) -> Iterator[redis.Redis]:
     settings.REDIS_URL = store_url
     client = redis.Redis.from_url(store_url)
     client.flushall()
+    # The environment's keys have the same names in each test.
+    cooldown.forget()
     yield client
     client.close()
 
@@ -201,7 +205,9 @@ async def _end_runs() -> None:
 @pytest.fixture(scope="session")
 def web_server(store_url: str) -> Iterator[WebServer]:
     settings.REDIS_URL = store_url
-    config = uvicorn.Config("atom.asgi:application", host="127.0.0.1", port=0, log_config=None, ws=Socket)
+    config = uvicorn.Config(
+        "atom.asgi:application", host="127.0.0.1", port=0, log_config=None, http=Connection, ws=Socket
+    )
     running = WebServer(config)
     thread = threading.Thread(target=running.run, name="atom-web")
     thread.start()

@@ -3,18 +3,17 @@
 Django gives each request a thread for sync code; a run outlives its request, so it may not lean on that thread.
 """
 
-import asyncio
 import functools
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import Context
-from typing import Any, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
+from typing import ParamSpec, TypeVar
 
 from channels.db import DatabaseSyncToAsync
 from django.db import connection
+
+from atom.ground.together import together
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,24 +29,10 @@ async def in_db(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     return result
 
 
-_reading: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, asyncio.Task[Any]]]" = WeakKeyDictionary()
-
-
 async def in_db_once(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`in_db` for reading what many want at the same moment: whoever asks the same meanwhile waits for the one reader.
-
-    The arguments must be hashable. For snapshots whose age has a bound anyway: the reader may have begun earlier.
-    """
-    reading = _reading.setdefault(asyncio.get_running_loop(), {})
-    asked = function, args, tuple(kwargs.items())
-    if asked not in reading:
-        # In no request's context: the one that asked first may be gone before the others have their answer.
-        task = asyncio.create_task(in_db(function, *args, **kwargs), context=Context())
-        reading[asked] = task
-        task.add_done_callback(lambda _: reading.pop(asked, None))
-    # Who waits may be cancelled; the others wait on.
-    found: T = await asyncio.shield(reading[asked])
-    return found
+    """`in_db` for reading what many want at the same moment, see `together`. The arguments must be hashable."""
+    question = function, args, tuple(kwargs.items())
+    return await together(question, lambda: in_db(function, *args, **kwargs))
 
 
 _WRITING = threading.Lock()

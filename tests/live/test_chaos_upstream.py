@@ -10,6 +10,7 @@ import httpx
 import pytest
 import redis
 
+from llm.metrics import GATHER_S
 from tests.live.calls import Ended, ask, ask_many, client_of, runs_of, upstream_of
 from tests.live.instance import Instance, wait_until
 from tests.simulators.unruly import SENTENCE, UnrulyOpenAI
@@ -61,6 +62,8 @@ def descriptors(instance: Instance) -> int:
 
 
 async def figures(client: httpx.AsyncClient) -> dict[str, dict[str, int | str]]:
+    """What the process that answers knows once the others have told what they counted."""
+    await asyncio.sleep(GATHER_S + 0.1)
     found: dict[str, dict[str, int | str]] = (await client.get("/v1/metrics/providers")).json()["openai"]["models"]
     return found
 

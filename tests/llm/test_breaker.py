@@ -1,6 +1,7 @@
 """The circuit breaker's states, in a real store."""
 
 import asyncio
+import time
 from uuid import UUID, uuid4
 
 import pytest
@@ -165,3 +166,31 @@ async def test_without_a_store_there_is_no_breaker_and_calls_go_on(circuit: Circ
     assert await breaker.admit(circuit, probe_s=1) is None
     await breaker.record(Permit(circuit, 0, is_probe=False), "failed")
     await close_store()
+
+
+async def test_what_this_process_opened_it_knows_at_once(circuit: Circuit) -> None:
+    assert await breaker.opened(HERE) == frozenset()
+    await ending(circuit, *failures(5))
+    assert await breaker.opened(HERE) == {circuit}
+    await breaker.reset(circuit)
+    assert await breaker.opened(HERE) == frozenset()
+
+
+async def test_what_another_process_opened_is_known_within_an_instant(circuit: Circuit, in_store: redis.Redis) -> None:
+    await ending(circuit, *failures(4))
+    assert await breaker.opened(HERE) == frozenset()
+    in_store.hset(circuit.key, mapping={"state": "open", "opened_at": int(time.time() * 1000)})
+    # Whom to ask last may be known late; whether a call goes out is never remembered.
+    with pytest.raises(BreakerOpen):
+        await admitted(circuit)
+    await asyncio.sleep(breaker.REMEMBER_S)
+    assert await breaker.opened(HERE) == {circuit}
+
+
+async def test_calls_that_begin_at_the_same_moment_ask_once_what_is_open(in_store: redis.Redis) -> None:
+    workspace_id = uuid4()
+    in_store.config_resetstat()
+    await asyncio.gather(*(breaker.opened(workspace_id) for _ in range(100)))
+    await breaker.opened(workspace_id)
+    # Of the workspace's own and of the environment's.
+    assert in_store.info("commandstats")["cmdstat_smembers"]["calls"] == 2

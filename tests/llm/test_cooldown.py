@@ -1,5 +1,6 @@
 """Keys that were refused or limited rest, and keys of one priority take turns."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -125,3 +126,27 @@ async def test_keys_of_one_priority_take_turns_and_a_lower_one_goes_first(
     for _ in range(6):
         await events_of(call_of(workspace))
     assert used(openai_simulator) == ["sk-a", "sk-b", "sk-c"] * 2
+
+
+async def test_what_another_process_was_told_of_a_key_is_known_within_an_instant(in_store: redis.Redis) -> None:
+    name = cooldown.name_of("openai", None)
+    assert await cooldown.rests([name]) == {}
+    in_store.set(name, b"told", ex=30)
+    await asyncio.sleep(cooldown.REMEMBER_S)
+    assert (await cooldown.rests([name]))[name].is_told
+    in_store.delete(name)
+    await asyncio.sleep(cooldown.REMEMBER_S)
+    assert await cooldown.rests([name]) == {}
+
+
+async def test_calls_that_begin_at_the_same_moment_ask_once_how_their_key_rests(in_store: redis.Redis) -> None:
+    name = cooldown.name_of("openai", None)
+    in_store.config_resetstat()
+    await asyncio.gather(*(cooldown.rests([name]) for _ in range(100)))
+    await cooldown.rests([name])
+    assert in_store.info("commandstats")["cmdstat_mget"]["calls"] == 1
+    # Of what it did itself a process knows at once.
+    await cooldown.cool(name, RateLimited("slow down", retry_after_s=30))
+    assert (await cooldown.rests([name]))[name].left_s >= 29
+    await cooldown.wake(name)
+    assert await cooldown.rests([name]) == {}

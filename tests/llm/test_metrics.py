@@ -90,7 +90,7 @@ async def test_metrics_are_the_workspaces_own(workspace: Workspace, openai_simul
 
 
 async def count(model: str) -> None:
-    await metrics.record(
+    metrics.record(
         workspace_id=HERE,
         provider="openai",
         model=model,
@@ -100,9 +100,48 @@ async def count(model: str) -> None:
         cost_in=Decimal("0.000000075"),
         cost_out=Decimal(0),
     )
+    await metrics.flush()
 
 
 HERE = uuid4()
+
+
+def seen(*, model: str) -> None:
+    metrics.record(
+        workspace_id=HERE,
+        provider="openai",
+        model=model,
+        outcome="succeeded",
+        watch=Watch(),
+        usage=Usage(1, 1),
+        cost_in=Decimal(0),
+        cost_out=Decimal(0),
+    )
+
+
+def told(in_store: redis.Redis) -> int:
+    """How many calls of the model `m` the store knows of."""
+    return int(in_store.hget(metrics._ever(HERE), "openai\nm\nrequests") or 0)
+
+
+async def test_what_many_calls_left_is_told_to_the_store_at_once_and_soon(in_store: redis.Redis) -> None:
+    in_store.config_resetstat()
+    for _ in range(50):
+        seen(model="m")
+    assert told(in_store) == 0
+    await until(lambda: told(in_store) == 50)
+    scripts = in_store.info("commandstats")
+    assert sum(scripts[name]["calls"] for name in ("cmdstat_eval", "cmdstat_evalsha") if name in scripts) <= 2
+    seen(model="m")
+    await until(lambda: told(in_store) == 51)
+
+
+async def test_who_reads_finds_what_has_not_been_told_yet(in_store: redis.Redis) -> None:
+    seen(model="m")
+    [ever] = await metrics.figures_ever([HERE])
+    assert ever["openai"]["m"].counts["requests"] == 1
+    seen(model="m")
+    assert (await metrics.figures_of(HERE))["openai"]["m"].counts["requests"] == 2
 
 
 async def test_a_window_leaves_out_what_is_older(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ FIELDS_OF_A_MODEL = 3 * (LAST_BUCKET + 1) + 20
 
 
 async def count(workspace_id: UUID, model: str, watch: Watch) -> None:
-    await metrics.record(
+    metrics.record(
         workspace_id=workspace_id,
         provider="openai",
         model=model,
@@ -32,6 +32,7 @@ async def count(workspace_id: UUID, model: str, watch: Watch) -> None:
         cost_in=Decimal("0.000001"),
         cost_out=Decimal(0),
     )
+    await metrics.flush()
 
 
 class TimedWatch(Watch):
