@@ -59,6 +59,18 @@ def topic_of(workspace_id: UUID) -> str:
     return f"runs:{workspace_id}"
 
 
+# What stands before a run begins. KEYS: the journal, the run's lease, its first listener's mark, the marks of those who
+# were stopped; ARGV: how long lease and mark last (ms), the topic and the word of the run, then each entry's kind and
+# data. Gives how many entries are unwritten, and how many of the stopped are the run's.
+_LAUNCH = """
+for at = 5, #ARGV, 2 do redis.call('XADD', KEYS[1], '*', 'k', ARGV[at], 'd', ARGV[at + 1]) end
+redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
+redis.call('SET', KEYS[3], '1', 'PX', ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return {redis.call('XLEN', KEYS[1]), redis.call('EXISTS', KEYS[4], KEYS[5])}
+"""
+
+
 class Steerable(Protocol):
     run_id: UUID
     is_background: bool
@@ -95,15 +107,12 @@ class Live:
         self, run: Steerable, work: Coroutine[None, None, None], entries: Sequence[journal.Entry] = ()
     ) -> asyncio.Task[None]:
         """Start the run's task. Its lease, its first listener's mark and its entries stand before it begins."""
-        pipe = store().pipeline(transaction=False)
-        journal.note(pipe, entries)
-        pipe.set(lease_key(run.run_id), b"1", px=int(LEASE_S * 1000))
-        pipe.set(heard_key(run.run_id), b"1", px=int(settings.ATOM_ABANDON_AFTER * 1000))
-        pipe.publish(news.PREFIX + topic_of(run.owner_ids[0]), orjson.dumps({"run_id": str(run.run_id)}))
-        pipe.xlen(journal.STREAM)
-        pipe.exists(*map(stopped_key, run.owner_ids))
+        keys = [journal.STREAM, lease_key(run.run_id), heard_key(run.run_id), *map(stopped_key, run.owner_ids)]
+        lives_ms = int(LEASE_S * 1000), int(settings.ATOM_ABANDON_AFTER * 1000)
+        word = news.PREFIX + topic_of(run.owner_ids[0]), orjson.dumps({"run_id": str(run.run_id)})
+        noted = [part for entry in entries for part in entry.fields]
         try:
-            *_, unwritten, is_stopped = await pipe.execute()
+            unwritten, is_stopped = await store().register_script(_LAUNCH)(keys=keys, args=[*lives_ms, *word, *noted])
         except BaseException:
             work.close()
             raise

@@ -241,14 +241,18 @@ class Follower:
     async def wait(self, idle_s: float) -> bool:
         """Until there is news. False after `idle_s` of silence."""
         self._news.clear()
-        if self.queue or self.is_behind or self.is_left:
-            return True
-        try:
-            async with asyncio.timeout(idle_s):
+        if not self._has_news:
+            # A whole `asyncio.timeout` would take longer than most of these waits.
+            timer = asyncio.get_running_loop().call_later(idle_s, self._news.set)
+            try:
                 await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
+            finally:
+                timer.cancel()
+        return self._has_news
+
+    @property
+    def _has_news(self) -> bool:
+        return bool(self.queue) or self.is_behind or self.is_left
 
     def taken(self) -> list[Recorded]:
         """All that has come; what did not fit is in the store."""

@@ -1,15 +1,15 @@
 """The journal: what a hot door did, kept in the store at once and written to the database a moment later, in batches.
 
-A door notes entries together with what else it tells the store, so that they cost no round trip and outlive the
-process. One writer at a time takes them in their order (`write_batch`): the worker's thread, or whoever is about to
-read the database and may not miss them (`settle`). Which entry was written last stands in the database, changed in the
-transaction that writes it: each is written exactly once, whoever is killed in between.
+A door notes entries together with what else it tells the store (`agents.runs.live`), so that they cost no round trip
+and outlive the process. One writer at a time takes them in their order (`write_batch`): the worker's thread, or whoever
+is about to read the database and may not miss them (`settle`). Which entry was written last stands in the database,
+changed in the transaction that writes it: each is written exactly once, whoever is killed in between.
 """
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -20,7 +20,6 @@ import redis
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, transaction
-from redis.asyncio.client import Pipeline
 
 from atom.ground.database import in_db
 from atom.ground.errors import Unavailable
@@ -58,6 +57,11 @@ class Entry:
     kind: str
     data: dict[str, Any]
 
+    @property
+    def fields(self) -> tuple[str, bytes]:
+        """As they stand in the stream, behind `k` and `d`; whoever notes the entry adds them there."""
+        return self.kind, orjson.dumps(self.data, default=str)
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
@@ -85,12 +89,6 @@ def writes(kind: str, *, place: int) -> Callable[[Writer], Writer]:
 def is_open() -> bool:
     """Whether entries may be noted; if not, whoever asks writes to the database itself."""
     return settings.ATOM_JOURNAL and _waiting < MOST_WAITING
-
-
-def note(pipe: Pipeline, entries: Iterable[Entry]) -> None:
-    """Add entries to what a pipeline tells the store. It is noted when the pipeline has been executed."""
-    for entry in entries:
-        pipe.xadd(STREAM, {b"k": entry.kind.encode(), b"d": orjson.dumps(entry.data, default=str)})
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------

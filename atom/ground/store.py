@@ -12,6 +12,10 @@ from django.conf import settings
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
+from redis.commands.core import AsyncScript
+from redis.connection import HiredisRespSerializer
+from redis.exceptions import NoScriptError
+from redis.typing import ScriptTextT
 
 from atom.ground.errors import Unavailable
 
@@ -25,6 +29,16 @@ BLOCKING = frozenset({"XREAD", "XREADGROUP", "BLPOP", "BRPOP", "BLMOVE"})
 Command: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
 
 
+class QuickConnection(redis.asyncio.Connection):
+    """Leaves the packing of commands to hiredis, as the client for sync code does by itself."""
+
+    _serializer = HiredisRespSerializer()
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        packed: list[bytes] = self._serializer.pack(*args)
+        return packed
+
+
 class GatheringStore(redis.asyncio.Redis):
     """A client whose commands go out together: what comes while others are on their way shares the next write.
 
@@ -35,6 +49,7 @@ class GatheringStore(redis.asyncio.Redis):
         super().__init__(**options)
         self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
         self._sender: asyncio.Task[None] | None = None
+        self._scripts: dict[ScriptTextT, AsyncScript] = {}
 
     @classmethod
     def of(cls, pool: redis.asyncio.ConnectionPool) -> "GatheringStore":
@@ -55,6 +70,12 @@ class GatheringStore(redis.asyncio.Redis):
         if transaction:
             return super().pipeline(transaction, shard_hint)
         return GatheredPipeline(self)
+
+    def register_script(self, script: ScriptTextT) -> AsyncScript:  # type: ignore[override]  # redis is async here
+        """Made once: each one reckons the script's hash."""
+        if script not in self._scripts:
+            self._scripts[script] = QuickScript(self, script)
+        return self._scripts[script]
 
     async def gathered(self, commands: Sequence[Command]) -> list[Any]:
         """The commands' answers, in their order; an answer may be the store's error. Raises what the way there does."""
@@ -87,6 +108,17 @@ class GatheringStore(redis.asyncio.Redis):
                     future.set_result(theirs)
 
 
+class QuickScript(AsyncScript):
+    async def __call__(self, keys: Any = (), args: Any = (), client: Any = None) -> Any:
+        """Nearly always the store knows the script; what has to be done when it does not is redis's to know."""
+        if client is None:
+            try:
+                return await self.registered_client.evalsha(self.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                pass
+        return await super().__call__(keys, args, client)
+
+
 class GatheredPipeline(Pipeline):
     """Several commands of one caller, sent with those of the others."""
 
@@ -114,9 +146,11 @@ def _url() -> str:
 def store() -> redis.asyncio.Redis:
     """This event loop's client; bytes in, bytes out."""
     loop = asyncio.get_running_loop()
-    if loop not in _clients:
+    found = _clients.get(loop)
+    if found is None:
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             _url(),
+            connection_class=QuickConnection,
             max_connections=CONNECTIONS,
             timeout=TURN_WITHIN_S,
             # A blocking read may wait as long as it likes.
@@ -124,8 +158,8 @@ def store() -> redis.asyncio.Redis:
             socket_connect_timeout=5,
             retry=AsyncRetry(ExponentialBackoff(cap=1), 3),
         )
-        _clients[loop] = GatheringStore.of(pool)
-    return _clients[loop]
+        found = _clients[loop] = GatheringStore.of(pool)
+    return found
 
 
 async def close_store() -> None:

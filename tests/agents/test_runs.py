@@ -1,6 +1,7 @@
 """Runs outlive their requests: leases, silence, lost processes, slow listeners."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,6 +22,7 @@ from agents.runs.live import Live, lease_key, stop_key
 from agents.runs.lost import interrupt_lost_runs
 from agents.runs.streams import RunLog, heard_key, last_seq
 from agents.tasks import interrupt_lost_runs as interrupt_task
+from atom.ground import journal, news
 from atom.ground.database import in_db
 from atom.ground.errors import SessionBusy
 from atom.ground.store import close_store
@@ -173,6 +175,28 @@ class Fake:
 
     async def work(self) -> None:
         await self.done.wait()
+
+
+async def test_what_others_must_find_of_a_run_stands_before_it_begins(store: Any) -> None:
+    here, run = Live(), Fake()
+    found: dict[str, Any] = {}
+
+    async def work() -> None:
+        for name, key in (("lease", lease_key(run.run_id)), ("heard", heard_key(run.run_id))):
+            found[name] = store.pttl(key) > 0
+        found["entries"] = [fields for _, fields in store.xrange(journal.STREAM)]
+
+    ear = store.pubsub()
+    ear.subscribe(news.PREFIX + live_module.topic_of(run.owner_ids[0]))
+    assert ear.get_message(timeout=5)["type"] == "subscribe"
+    await here.launch(run, work(), [journal.Entry("run", {"n": 1}), journal.Entry("decision", {"id": run.run_id})])
+    await here.rest()
+    entries = [{b"k": b"run", b"d": b'{"n":1}'}, {b"k": b"decision", b"d": b'{"id":"%s"}' % str(run.run_id).encode()}]
+    assert found == {"lease": True, "heard": True, "entries": entries}
+    assert json.loads(ear.get_message(timeout=5)["data"]) == {"run_id": str(run.run_id)}
+    ear.close()
+    store.delete(journal.STREAM)
+    await close_store()
 
 
 async def test_a_run_that_nobody_listens_to_is_cancelled_unless_it_is_in_the_background(
