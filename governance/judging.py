@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from agents import gate
 from agents.models import Agent, AgentStatus, Maturity, Run
-from atom.ground import audit
+from atom.ground import audit, journal
 from atom.ground.errors import BadRequest, NotFound
 from governance import guardrails, presence
 from governance.approvals import grants
@@ -82,21 +82,24 @@ def judge_action(action: gate.Action, *, expires_in_s: float | None = None) -> g
     else:
         fact = recorded(decision, agent)
         audit.append_all(decision.workspace_id, [replace(fact, at=None)])
-    return verdict_of(decision, ruling, approval)
+    verdict = verdict_of(ruling, assessment, decision.id)
+    return replace(verdict, approval_id=approval.id) if approval else verdict
 
 
-def verdict_of(decision: Decision, ruling: Ruling, approval: Approval | None = None) -> gate.Verdict:
-    """What whoever asked is told."""
+def verdict_of(
+    ruling: Ruling, assessment: Assessment, decision_id: UUID, entry: journal.Entry | None = None
+) -> gate.Verdict:
+    """What whoever asked is told; `entry` where the decision is not written yet."""
     return gate.Verdict(
         decision=ruling.decision,
         reason=ruling.reason,
-        complexity=decision.complexity,
+        complexity=assessment.complexity,
         required_maturity=ruling.required_maturity,
         rule=ruling.rule,
         policy_version=ruling.policy_version,
-        decision_id=decision.id,
-        approval_id=approval.id if approval else None,
+        decision_id=decision_id,
         is_error=ruling.is_error,
+        entry=entry,
     )
 
 
@@ -254,12 +257,11 @@ def _keep(
     action: gate.Action, agent: Agent, assessment: Assessment, facts: Facts, *, ruling: Ruling, latency_us: int
 ) -> Decision:
     in_force = POLICIES.get(agent.workspace_id)
-    decision = decision_of(action, agent, assessment, facts, ruling=ruling, in_force=in_force, latency_us=latency_us)
-    decision.save(force_insert=True)
-    return decision
+    fields = fields_of(action, agent, assessment, facts, ruling=ruling, in_force=in_force, latency_us=latency_us)
+    return Decision.objects.create(**fields)
 
 
-def decision_of(
+def fields_of(
     action: gate.Action,
     agent: Agent,
     assessment: Assessment,
@@ -268,32 +270,32 @@ def decision_of(
     ruling: Ruling,
     in_force: InForce,
     latency_us: int,
-) -> Decision:
-    """The decision with everything it was made from, not saved yet."""
-    return Decision(
-        workspace_id=action.workspace_id,
-        agent=agent,
-        maturity=agent.maturity,
-        action=action.name,
-        complexity=assessment.complexity,
-        is_unknown_action=not assessment.is_known,
-        arguments=action.arguments,
-        arguments_digest=digest(action.arguments),
-        context=action.context,
-        tool=action.tool,
-        is_run_by_atom=action.is_run_by_atom,
-        run_id=action.run_id,
-        user_id=action.user_id,
-        decision=ruling.decision,
-        reason=ruling.reason,
-        rule=ruling.rule,
-        policy_version=ruling.policy_version,
-        is_error=ruling.is_error,
-        session=facts.session or "",
-        cost_usd=facts.cost,
-        latency_us=latency_us,
+) -> dict[str, Any]:
+    """The decision's row, with everything it was made from."""
+    return {
+        "workspace_id": action.workspace_id,
+        "agent": agent,
+        "maturity": agent.maturity,
+        "action": action.name,
+        "complexity": assessment.complexity,
+        "is_unknown_action": not assessment.is_known,
+        "arguments": action.arguments,
+        "arguments_digest": digest(action.arguments),
+        "context": action.context,
+        "tool": action.tool,
+        "is_run_by_atom": action.is_run_by_atom,
+        "run_id": action.run_id,
+        "user_id": action.user_id,
+        "decision": ruling.decision,
+        "reason": ruling.reason,
+        "rule": ruling.rule,
+        "policy_version": ruling.policy_version,
+        "is_error": ruling.is_error,
+        "session": facts.session or "",
+        "cost_usd": facts.cost,
+        "latency_us": latency_us,
         **_shadow(in_force.shadow, action.name, assessment, facts),
-    )
+    }
 
 
 def _shadow(policy: Loaded | None, action: str, assessment: Assessment, facts: Facts) -> dict[str, str]:

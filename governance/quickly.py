@@ -6,7 +6,8 @@ is judged by `governance.judging`, and so is everything while the journal is clo
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -18,12 +19,13 @@ from atom.ground import audit, journal
 from atom.ground.database import in_db_once
 from governance.catalogue import PROPOSE
 from governance.delegation import standing_of
-from governance.judging import assessed, barred, decision_of, facts_of, recorded, ruling_on, verdict_of
+from governance.judging import assessed, barred, facts_of, fields_of, recorded, ruling_on, verdict_of
 from governance.models import Decision, Oversight
 from governance.oversight import OVERSIGHT
 from governance.policies.active import POLICIES, InForce
 
 KIND = "decision"
+_COLUMNS = Decision._meta.concrete_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +64,18 @@ def judge(action: gate.Action, known: Known) -> gate.Verdict | None:
     if ruling.decision != gate.Decision.ALLOW:
         return None
     latency_us = (time.perf_counter_ns() - started) // 1000
-    decision = decision_of(
-        action, agent, assessment, facts, ruling=ruling, in_force=known.policies, latency_us=latency_us
-    )
-    return replace(verdict_of(decision, ruling), entry=journal.Entry(KIND, _row(decision)))
+    fields = fields_of(action, agent, assessment, facts, ruling=ruling, in_force=known.policies, latency_us=latency_us)
+    row = _row(fields)
+    return verdict_of(ruling, assessment, row["id"], journal.Entry(KIND, row))
 
 
-def _row(decision: Decision) -> dict[str, object]:
-    return {field.attname: getattr(decision, field.attname) for field in Decision._meta.concrete_fields}
+def _row(fields: dict[str, Any]) -> dict[str, Any]:
+    """All columns, without the model around them, which takes as long as the verdict."""
+    agent = fields.pop("agent")
+    given = {**fields, "agent_id": agent.pk}
+    return {
+        field.attname: given[field.attname] if field.attname in given else field.get_default() for field in _COLUMNS
+    }
 
 
 @journal.writes(KIND, place=1)

@@ -90,7 +90,7 @@ def served_headers(runner: Runner | Attached) -> dict[str, str]:
 
 def approval_asked_for(request: HttpRequest) -> UUID | None:
     """The approval in `x-atom-approval`: the client asks again for a call that waited for people."""
-    text = request.headers.get("x-atom-approval")
+    text = request.META.get("HTTP_X_ATOM_APPROVAL")
     if text is None:
         return None
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from rest_framework import serializers
 
+from atom.ground.api.doors import QuickSerializer
 from atom.ground.errors import BadRequest, MissingUserMessage
 from llm.messages import Image, Message, Part, Request, Role, Text, Thinking, Tool, ToolCall, ToolResult
 from llm.thinking import split
@@ -20,7 +21,7 @@ THOUGHTS = frozenset({"thinking", "redacted_thinking"})
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-class CountTokens(serializers.Serializer[Any]):
+class CountTokens(QuickSerializer):
     """What a conversation is made of; unknown fields are ignored."""
 
     model = serializers.CharField(max_length=200)

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 from rest_framework import serializers
 
+from atom.ground.api.doors import QuickSerializer
 from atom.ground.errors import BadRequest, MissingUserMessage
 from llm.messages import Image, Message, Part, Request, Text, Thinking, Tool, ToolCall, ToolResult
 from llm.thinking import split
@@ -30,7 +31,7 @@ class StreamOptions(serializers.Serializer[Any]):
     include_usage = serializers.BooleanField(default=False)
 
 
-class ChatCompletion(serializers.Serializer[Any]):
+class ChatCompletion(QuickSerializer):
     """Unknown fields are ignored; an explicit 0 is 0."""
 
     model = serializers.CharField(max_length=200)

@@ -41,7 +41,7 @@ KEPT_HEADERS = ("content-type", "location", "x-atom-run", "x-atom-provider", "x-
 
 def asked_with_key(request: HttpRequest | Request, principal: Principal, body: bytes) -> Asked | None:
     """The request as far as keys are concerned; None without a key."""
-    header = request.headers.get("Idempotency-Key")
+    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if header is None:
         return None
     return asked(
@@ -61,7 +61,8 @@ def replayed(stored: Stored) -> HttpResponse:
 
 def is_joining(request: HttpRequest) -> bool:
     """`Idempotency-Join: true`: follow the run that is at work, from its start, instead of a 409."""
-    return request.headers.get("Idempotency-Join", "").strip().lower() == "true"
+    join: str = request.META.get("HTTP_IDEMPOTENCY_JOIN", "")
+    return join.strip().lower() == "true"
 
 
 async def take_begun(wanted: Asked) -> Claim | Stored:
