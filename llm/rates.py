@@ -41,7 +41,7 @@ _known: OrderedDict[Hashable, tuple[Window, ...]] = OrderedDict()
 
 def note(upstream: Hashable, headers: Mapping[str, str]) -> None:
     """Remember what the headers of an answer say; nothing changes when they say nothing."""
-    if not any(_MARK in name for name in headers):
+    if not any(_MARK in name.lower() for name in headers):
         return
     found = tuple(_windows(headers))
     if not found:

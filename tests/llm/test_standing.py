@@ -1,6 +1,6 @@
 """Who is asked depends on how each stands before it is asked: its breaker, its rate, who served the session last."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -109,13 +109,15 @@ async def test_a_breaker_that_is_due_for_its_probe_is_in_its_old_place(
 
 
 # --- Rates --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("spelled", [str.lower, str.title])
 async def test_who_has_used_up_its_rate_is_not_asked_before_it_is_renewed(
-    workspace: Workspace, openai_simulator: OpenAISimulator, second: OpenAISimulator
+    workspace: Workspace, openai_simulator: OpenAISimulator, second: OpenAISimulator, spelled: Callable[[str], str]
 ) -> None:
     await key_at(workspace, openai_simulator)
     await key_at(workspace, second, provider="deepseek")
     models = (FIRST, SECOND)
-    openai_simulator.will_say("one", headers=limits("0"))
+    headers = {spelled(name): value for name, value in limits("0").items()}
+    openai_simulator.will_say("one", headers=headers)
     assert await served_by(call_of(workspace, models=models)) == FIRST
     assert await served_by(call_of(workspace, models=models)) == SECOND
     # The last one there is still asked: only the provider knows for sure.
