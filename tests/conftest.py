@@ -32,7 +32,7 @@ from atom.ground.tokens import create_token, principal_of_user
 from atom.supervisor.connections import Connection
 from atom.supervisor.parts import free_port
 from atom.supervisor.sockets import Socket
-from llm import cooldown
+from llm import cooldown, metrics
 from tests.emptying import empty_by_deleting
 from tests.openapi import CheckedClient
 from tests.simulators.mcp_server import http_server
@@ -93,7 +93,8 @@ def store(store_url: str, settings: Settings) -> Iterator[redis.Redis]:
     settings.REDIS_URL = store_url
     client = redis.Redis.from_url(store_url)
     client.flushall()
-    # The environment's keys have the same names in each test.
+    # What the test before counted is none of this one's, and the environment's keys have the same names in each.
+    metrics._untold.clear()
     cooldown.forget()
     yield client
     client.close()
