@@ -195,11 +195,11 @@ class Turn:
 
     async def settle(self) -> None:
         """Tell the breaker, the purse, the metrics and the key."""
-        self._count()
         if self._hold is None:
             await self._judge()
         else:
             await asyncio.gather(self._judge(), self._hold.settle(self.cost_usd or Decimal(0)))
+        self._count()
         await self._care_for_key()
 
     async def _judge(self) -> None:
