@@ -89,24 +89,10 @@ async def test_metrics_are_the_workspaces_own(workspace: Workspace, openai_simul
     assert await provider_metrics(uuid4(), None) == {}
 
 
-async def count(model: str) -> None:
-    metrics.record(
-        workspace_id=HERE,
-        provider="openai",
-        model=model,
-        outcome="succeeded",
-        watch=Watch(),
-        usage=Usage(1, 1),
-        cost_in=Decimal("0.000000075"),
-        cost_out=Decimal(0),
-    )
-    await metrics.flush()
-
-
 HERE = uuid4()
 
 
-def seen(*, model: str) -> None:
+def seen(model: str, cost_in: Decimal = Decimal(0)) -> None:
     metrics.record(
         workspace_id=HERE,
         provider="openai",
@@ -114,9 +100,15 @@ def seen(*, model: str) -> None:
         outcome="succeeded",
         watch=Watch(),
         usage=Usage(1, 1),
-        cost_in=Decimal(0),
+        cost_in=cost_in,
         cost_out=Decimal(0),
     )
+
+
+async def count(model: str) -> None:
+    """Seen, and told to the store."""
+    seen(model, Decimal("0.000000075"))
+    await metrics.flush()
 
 
 def told(in_store: redis.Redis) -> int:
@@ -127,20 +119,20 @@ def told(in_store: redis.Redis) -> int:
 async def test_what_many_calls_left_is_told_to_the_store_at_once_and_soon(in_store: redis.Redis) -> None:
     in_store.config_resetstat()
     for _ in range(50):
-        seen(model="m")
+        seen("m")
     assert told(in_store) == 0
     await until(lambda: told(in_store) == 50)
     scripts = in_store.info("commandstats")
     assert sum(scripts[name]["calls"] for name in ("cmdstat_eval", "cmdstat_evalsha") if name in scripts) <= 2
-    seen(model="m")
+    seen("m")
     await until(lambda: told(in_store) == 51)
 
 
 async def test_who_reads_finds_what_has_not_been_told_yet(in_store: redis.Redis) -> None:
-    seen(model="m")
+    seen("m")
     [ever] = await metrics.figures_ever([HERE])
     assert ever["openai"]["m"].counts["requests"] == 1
-    seen(model="m")
+    seen("m")
     assert (await metrics.figures_of(HERE))["openai"]["m"].counts["requests"] == 2
 
 

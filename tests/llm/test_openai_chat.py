@@ -17,7 +17,7 @@ from llm.errors import (
     RateLimited,
     RequestRefused,
 )
-from llm.events import Event, Finished, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage, WireDelta
+from llm.events import Event, Finished, Meter, TextDelta, ThinkingDelta, ToolCallReady, Usage
 from llm.messages import Endpoint, ToolCall
 from llm.wires import WIRES, openai_chat
 from tests.llm.conftest import SECRET, EventsOf, asking, text_of
@@ -28,12 +28,6 @@ from tests.simulators.scripts import Ending, Script
 def chunk(delta: dict[str, object], finish: str | None = None, **more: object) -> bytes:
     body = {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}
     return f"data: {json.dumps(body, ensure_ascii=False)}\n\n".encode()
-
-
-def beside(word: str, **more: object) -> bytes:
-    """A chunk with fields beside its delta."""
-    body = {"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None, **more}]}
-    return f"data: {json.dumps(body)}\n\n".encode()
 
 
 STOP = chunk({}, "stop")
@@ -88,32 +82,6 @@ async def test_thoughts_come_as_thinking(events_of: EventsOf, openai_simulator: 
     events = await events_of()
     assert events[:3] == [ThinkingDelta("let"), ThinkingDelta(" me"), ThinkingDelta(" see")]
     assert text_of(events) == "yes"
-
-
-LOGPROBS = {"content": [{"token": "one", "logprob": -0.5}]}
-
-
-@pytest.mark.parametrize(
-    ("sent", "more"),
-    [
-        pytest.param(
-            [chunk({"content": "one"}, "stop", fingerprint="fp")], {"around": {"fingerprint": "fp"}}, id="around"
-        ),
-        pytest.param([chunk({"content": "one", "mood": "glad"}, "stop")], {"within": {"mood": "glad"}}, id="within"),
-        pytest.param([beside("one", mood="glad"), STOP], {"beside": {"mood": "glad"}}, id="beside"),
-        pytest.param([beside("one", logprobs=LOGPROBS), STOP], {"beside": {"logprobs": LOGPROBS}}, id="logprobs"),
-        pytest.param([beside("one", logprobs=None), STOP], None, id="nothing"),
-    ],
-)
-async def test_callers_of_this_wire_are_told_what_stands_beside_the_words(
-    events_of: EventsOf, openai_simulator: OpenAISimulator, sent: list[bytes], more: dict[str, object] | None
-) -> None:
-    openai_simulator.will_send(*sent, DONE)
-    *events, last = await events_of(replace(asking(), is_chat=True))
-    assert isinstance(last, Finished)
-    assert events == [TextDelta("one"), *([WireDelta(0, **more)] if more else [])]  # type: ignore[arg-type]
-    openai_simulator.will_send(*sent, DONE)
-    assert (await events_of())[:-1] == [TextDelta("one")]
 
 
 async def test_reasoning_under_its_other_name_and_a_refusal(
